@@ -1,0 +1,228 @@
+package fsm
+
+import (
+	"fmt"
+
+	"github.com/tkcoord/tkcoord/escrow"
+)
+
+// exchange settles the asks of one edge. All asks are read, also when the
+// session is refused, since the next command follows them.
+func (m *Machine) exchange(r *reader, results bool) (Result, error) {
+	id := r.bytes(MaxEdgeIDLen)
+	incarnation := r.u64()
+	claimed := escrow.HolderID(r.uvarint())
+	seq := r.uvarint()
+	n := int(r.count(MaxAsks))
+	if r.err != nil {
+		return Result{}, r.err
+	}
+	s, newest, err := m.session(id, incarnation, claimed, seq)
+	var res Result
+	if err != nil {
+		res.Err = err
+	} else {
+		res.Session = s
+	}
+	if results && err == nil {
+		res.Answers = make([]Answer, 0, n)
+	}
+	for range n {
+		a := r.ask()
+		if r.err != nil {
+			return Result{}, r.err
+		}
+		if err != nil {
+			continue
+		}
+		ans := m.settle(s, newest, &a)
+		if results {
+			res.Answers = append(res.Answers, ans)
+		}
+	}
+	return res, nil
+}
+
+// session finds or opens the session of an edge and returns its holder, and
+// whether this exchange is the newest one seen from it. The rules:
+//
+//   - An unknown edge that claims no session gets one, and with it a new holder.
+//   - The same incarnation asking again without a session gets the same one.
+//   - A new incarnation replaces the one before. That one never comes back: its
+//     process is told ErrReplaced, also if its first message arrives late.
+//   - A claimed session that is not current is refused with ErrSession.
+func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID, seq uint64) (escrow.HolderID, bool, error) {
+	s := m.edges.edit(id)
+	if s == nil {
+		if claimed != 0 {
+			return 0, false, fmt.Errorf("session %d of edge %q has ended: %w", claimed, id, ErrSession)
+		}
+		if m.edges.len >= m.settings.MaxEdges {
+			return 0, false, fmt.Errorf("%d edges, the most this cluster takes: %w", m.edges.len, ErrExhausted)
+		}
+		s = &session{incarnation: incarnation, holder: m.newHolder()}
+		m.edges.put(id, s)
+	}
+	if s.incarnation != incarnation {
+		for _, old := range s.replaced {
+			if old == incarnation {
+				return 0, false, fmt.Errorf("edge_id %q, incarnation %016x was replaced by %016x: %w", id, incarnation, s.incarnation, ErrReplaced)
+			}
+		}
+		if claimed != 0 {
+			return 0, false, fmt.Errorf("session %d of edge %q, incarnation %016x: %w", claimed, id, incarnation, ErrSession)
+		}
+		copy(s.replaced[1:], s.replaced[:])
+		s.replaced[0] = s.incarnation
+		s.incarnation, s.holder, s.seq = incarnation, m.newHolder(), 0
+	}
+	if claimed != 0 && claimed != s.holder {
+		return 0, false, fmt.Errorf("session %d of edge %q, the current one is %d: %w", claimed, id, s.holder, ErrSession)
+	}
+	newest := seq > s.seq
+	s.seq = max(s.seq, seq)
+	s.seen = m.now
+	return s.holder, newest, nil
+}
+
+func (m *Machine) newHolder() escrow.HolderID {
+	h := m.nextHolder
+	m.nextHolder++
+	return h
+}
+
+// settle records what a holder reports about one budget and raises its grant.
+// An answer with an error changed nothing.
+func (m *Machine) settle(h escrow.HolderID, newest bool, a *askView) Answer {
+	p := m.policies.get(a.policy)
+	if p == nil || p.deleted {
+		return Answer{Err: fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)}
+	}
+	key := m.budgetKey(p.id, a.key)
+	b := m.budgets.edit(key)
+	var w escrow.Window
+	switch {
+	case b == nil:
+		w = p.Cadence.Following(p.since, m.now)
+	case m.now >= b.Window().End:
+		w = p.Cadence.Following(max(p.since, b.Window().End), m.now)
+	default:
+		w = b.Window()
+	}
+	used, returned, need, want := a.used, a.returned, a.need, a.want
+	switch {
+	case a.window > w.Start:
+		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
+	case a.window < w.Start:
+		// News of a window that is over, or of none: only the wish for more counts.
+		gone := used + returned
+		need, want = max(0, need-gone), max(0, want-gone)
+		used, returned = 0, 0
+	}
+	if err := m.acceptable(p, b, w, h, newest, used, returned); err != nil {
+		return Answer{Err: err}
+	}
+	p = m.policies.edit(a.policy)
+	if b == nil {
+		if want == 0 { // nothing to record: do not make a budget for a question
+			return m.answer(p, w, 0, p.Limit, false)
+		}
+		b = &budget{escrow.Open(w, p.Limit), p.id}
+		m.budgets.put(key, b)
+		p.Counters.add(&b.Ledger)
+	} else if w != b.Window() {
+		p.Counters.remove(&b.Ledger)
+		b.Ledger = escrow.Open(w, p.Limit)
+		p.Counters.add(&b.Ledger)
+	}
+	return m.raise(p, b, h, used, returned, need, want)
+}
+
+// acceptable reports why an ask must be refused. b is nil or may still be in an
+// earlier window than w.
+func (m *Machine) acceptable(p *policyState, b *budget, w escrow.Window, h escrow.HolderID, newest bool, used, returned escrow.Credits) error {
+	var have escrow.Allotment
+	known, holders := false, 0
+	if b != nil && b.Window() == w {
+		have, known = b.Of(h)
+		holders = b.Holders()
+	}
+	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
+		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
+	}
+	if newest && (used < have.Used || returned < have.Returned) {
+		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", used, have.Used, returned, have.Returned, w, escrow.ErrBackwards)
+	}
+	if b == nil && p.Counters.LiveKeys >= int64(p.MaxKeys) {
+		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.LiveKeys, ErrExhausted)
+	}
+	if b == nil && m.budgets.len >= m.settings.MaxBudgets {
+		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
+	}
+	if !known && holders >= m.settings.MaxHolders {
+		return fmt.Errorf("%d holders of this budget, the most it may have: %w: %w", holders, escrow.ErrHolders, ErrExhausted)
+	}
+	return nil
+}
+
+// raise takes over the reported totals, which were found acceptable, and grants.
+func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, used, returned, need, want escrow.Credits) Answer {
+	c := &p.Counters
+	c.remove(&b.Ledger)
+	if b.Capacity() != p.Limit {
+		b.SetCapacity(p.Limit)
+	}
+	before, _ := b.Of(h)
+	if err := b.Report(h, returned, used); err != nil {
+		c.add(&b.Ledger)
+		return Answer{Err: err}
+	}
+	granted := before.Granted
+	if want > granted {
+		granted = b.Grant(h, b.Target(h, need, want))
+	}
+	after, _ := b.Of(h)
+	c.add(&b.Ledger)
+	c.GrantedTotal += after.Granted - before.Granted
+	c.ReturnedTotal += after.Returned - before.Returned
+	c.Used += after.Used - before.Used
+	refused := granted < need
+	if refused {
+		c.Refused++
+	}
+	c.WorstOvershoot = max(c.WorstOvershoot, b.Used()-b.Peak())
+	return m.answer(p, b.Window(), granted, b.Left(), refused)
+}
+
+func (m *Machine) answer(p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) Answer {
+	a := Answer{
+		Window: w, Granted: granted, TTL: w.TTL(m.now, m.settings.LongestLease),
+		Limit: p.Limit, Left: left, Length: p.length(),
+	}
+	if refused {
+		a.Retry = max(1, w.End-m.now)
+	}
+	return a
+}
+
+// length returns the length of the policy's windows, 0 for calendar ones.
+func (p *policyState) length() escrow.Millis {
+	if p.Cadence.Kind == escrow.Fixed {
+		return p.Cadence.Period
+	}
+	return 0
+}
+
+func (c *Counters) add(l *escrow.Ledger) {
+	c.LiveKeys++
+	c.LiveCapacity += l.Capacity()
+	c.LiveOut += l.Out()
+	c.LiveUsed += l.Used()
+}
+
+func (c *Counters) remove(l *escrow.Ledger) {
+	c.LiveKeys--
+	c.LiveCapacity -= l.Capacity()
+	c.LiveOut -= l.Out()
+	c.LiveUsed -= l.Used()
+}

@@ -1,0 +1,263 @@
+// Package fsm is the replicated state machine: commands and their encoding in
+// the log, the ledgers of all budgets, sessions of edges, policies, the cluster
+// clock, snapshots and digests.
+//
+// It is a pure function of (state, entry). It reads no clock, draws no random
+// number, starts no goroutine and never lets the order of a Go map reach the
+// state, so equal logs give equal bytes on every replica. Identity and time are
+// in the commands, put there by the leader that proposed them.
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/policy"
+)
+
+// A Machine holds the replicated state. Its methods belong to the goroutine that
+// applies the log; a View taken with Freeze may be read by any one goroutine
+// beside it.
+//
+// Invariant: now only grows; every ledger satisfies its own invariant; the
+// live counters of a policy are the sums over its ledgers.
+type Machine struct {
+	state
+	names   map[uint32]string // policies by id, made from the table
+	scratch []byte            // key of the budget in hand
+}
+
+// state is everything that replicas agree on.
+type state struct {
+	index      uint64 // of the last applied entry
+	now        clock.Millis
+	clusterID  string // empty before Genesis
+	settings   Settings
+	nextHolder escrow.HolderID
+	nextPolicy uint32
+	version    uint64 // of the policies
+	cursor     uint32 // shard that the sweep visits next
+	alarms     []RaisedAlarm
+	policies   *table[policyState] // by name
+	edges      *table[session]     // by edge id
+	budgets    *table[budget]      // by policy id and key
+}
+
+// Shards of the tables. More shards make the copies after a freeze smaller and
+// the freeze itself dearer; 4096 pointers are copied in a few microseconds.
+const (
+	budgetShards = 4096
+	edgeShards   = 1024
+	policyShards = 256
+)
+
+// A RaisedAlarm is an alarm in force.
+type RaisedAlarm struct {
+	Kind, Node, Detail string
+	At                 clock.Millis
+}
+
+// A session is what the state machine knows about one running edge.
+type session struct {
+	incarnation uint64
+	replaced    [4]uint64 // incarnations that it replaced, newest first
+	holder      escrow.HolderID
+	seq         uint64 // highest seen
+	seen        clock.Millis
+}
+
+// A policyState is a policy with its counters.
+type policyState struct {
+	policy.Policy
+	id       uint32 // of its budgets; a name keeps its id while ledgers live
+	since    clock.Millis
+	deleted  bool // kept because windows with credits out are still running
+	Counters Counters
+}
+
+// Counters are sums over the budgets of one policy, in credits.
+type Counters struct {
+	// Over the windows that have a record now.
+	LiveKeys                          int64
+	LiveCapacity, LiveOut, LiveUsed   escrow.Credits
+	GrantedTotal, ReturnedTotal, Used escrow.Credits // since the policy was made
+	Refused                           int64          // asks whose need was not met
+	// WorstOvershoot is the largest used − capacity of any window, at most 0
+	// while G1 holds; it counts a window's highest capacity.
+	WorstOvershoot escrow.Credits
+}
+
+// A budget is the ledger of one key of a policy.
+type budget struct {
+	escrow.Ledger
+	policy uint32 // id
+}
+
+// New returns a machine that waits for its Genesis.
+func New() *Machine {
+	return &Machine{
+		names: make(map[uint32]string),
+		state: state{
+			nextHolder: 1,
+			nextPolicy: 1,
+			policies:   newTable(policyShards, func(p *policyState) *policyState { c := *p; return &c }),
+			edges:      newTable(edgeShards, func(s *session) *session { c := *s; return &c }),
+			budgets:    newTable(budgetShards, func(b *budget) *budget { return &budget{b.Ledger.Clone(), b.policy} }),
+		},
+	}
+}
+
+// Now returns the cluster clock: the newest stamp applied.
+func (m *Machine) Now() clock.Millis { return m.now }
+
+// Index returns the index of the last applied entry.
+func (m *Machine) Index() uint64 { return m.index }
+
+// ClusterID returns the identity drawn at Genesis, or "".
+func (m *Machine) ClusterID() string { return m.clusterID }
+
+// Settings returns those of Genesis; zero before.
+func (m *Machine) Settings() Settings { return m.settings }
+
+// Proposer returns the number that the proposer of an entry gave it, 0 if the
+// entry is damaged.
+func Proposer(entry []byte) uint64 {
+	r := reader{buf: entry}
+	r.u8()
+	r.uvarint()
+	return r.u64()
+}
+
+// Apply executes the entry at index, which must be larger than those before.
+// Results are built only if wanted: a follower has no use for them. An error
+// wraps ErrHalt and means that this replica must stop: the entry is damaged or
+// of a newer format, and going on would make replicas differ.
+func (m *Machine) Apply(index uint64, entry []byte, results bool) (Outcome, error) {
+	h, r, err := openEntry(entry)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("%w: entry %d: %w", ErrHalt, index, err)
+	}
+	if index <= m.index {
+		return Outcome{}, fmt.Errorf("%w: entry %d comes after %d", ErrHalt, index, m.index)
+	}
+	m.index = index
+	m.advance(h.stamp)
+	out := Outcome{Index: index}
+	if results {
+		out.Results = make([]Result, 0, h.count)
+	}
+	for range h.count {
+		res, err := m.dispatch(&r, &out, results)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%w: entry %d: %w", ErrHalt, index, err)
+		}
+		if results {
+			out.Results = append(out.Results, res)
+		}
+	}
+	if len(r.buf) > 0 {
+		return Outcome{}, fmt.Errorf("%w: entry %d: %d bytes follow its last command", ErrHalt, index, len(r.buf))
+	}
+	m.sweep()
+	out.Now = m.now
+	return out, nil
+}
+
+// advance moves the clock to an entry's stamp. A leader whose clock is behind
+// leaves it where it is, so now never runs back on any replica.
+func (m *Machine) advance(stamp clock.Millis) { m.now = max(m.now, stamp) }
+
+// dispatch executes the next command. Its error means that the entry cannot be
+// read; a refused command is a Result.
+func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error) {
+	kind := Kind(r.u8())
+	switch {
+	case r.err != nil:
+		return Result{}, r.err
+	case m.clusterID == "" && kind != KindGenesis:
+		// Nothing precedes Genesis in a cluster's own log.
+		return Result{}, ErrUnborn
+	}
+	switch kind {
+	case KindGenesis:
+		c := Genesis{ClusterID: r.string(maxClusterID), Settings: r.settings()}
+		if r.err != nil {
+			return Result{}, r.err
+		}
+		return m.genesis(c), nil
+	case KindStep:
+		to := r.millis()
+		if r.err != nil {
+			return Result{}, r.err
+		}
+		out.Stepped = m.step(to) || out.Stepped
+		return Result{}, nil
+	case KindExchange:
+		return m.exchange(r, results)
+	case KindPolicies:
+		c := r.policies()
+		if r.err != nil {
+			return Result{}, r.err
+		}
+		res, changed := m.applyPolicies(c)
+		out.ChangedPolicies = append(out.ChangedPolicies, changed...)
+		return res, nil
+	case KindDigest:
+		out.DigestDue = true
+		return Result{}, nil
+	case KindAlarm:
+		c := r.alarm()
+		if r.err != nil {
+			return Result{}, r.err
+		}
+		m.alarm(c)
+		out.AlarmsChanged = true
+		return Result{}, nil
+	}
+	return Result{}, fmt.Errorf("command kind %d is unknown to this version", kind)
+}
+
+func (m *Machine) genesis(c Genesis) Result {
+	if m.clusterID != "" {
+		return Result{Err: fmt.Errorf("%w: %s", ErrBorn, m.clusterID)}
+	}
+	m.clusterID, m.settings = c.ClusterID, c.Settings
+	return Result{}
+}
+
+// step moves the clock forward to to and keeps every window with credits out
+// alive for what it had left. It visits all budgets; steps are rare.
+func (m *Machine) step(to clock.Millis) bool {
+	if to <= m.now {
+		return false
+	}
+	before := m.now
+	m.now = to
+	m.budgets.editAll(func(b *budget) {
+		if b.Out() > 0 {
+			b.Stretch(clock.Stretch(b.Window().End, before, to, m.settings.LongestLease))
+		}
+	})
+	return true
+}
+
+func (m *Machine) alarm(c Alarm) {
+	for i, a := range m.alarms {
+		if a.Kind == c.Kind && a.Node == c.Node {
+			m.alarms = append(m.alarms[:i:i], m.alarms[i+1:]...)
+			break
+		}
+	}
+	if !c.Clear && len(m.alarms) < maxAlarms {
+		m.alarms = append(m.alarms, RaisedAlarm{Kind: c.Kind, Node: c.Node, Detail: c.Detail, At: m.now})
+	}
+}
+
+// budgetKey builds the key of a budget in the scratch buffer.
+func (m *Machine) budgetKey(policyID uint32, key []byte) []byte {
+	m.scratch = binary.BigEndian.AppendUint32(m.scratch[:0], policyID)
+	m.scratch = append(m.scratch, key...)
+	return m.scratch
+}
