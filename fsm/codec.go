@@ -44,6 +44,15 @@ func (b *Batch) Add(c Command) {
 	b.count++
 }
 
+// AddEncoded appends a command that Encode encoded.
+func (b *Batch) AddEncoded(c []byte) {
+	b.buf = append(b.buf, c...)
+	b.count++
+}
+
+// Encode returns the encoding of one command, for AddEncoded.
+func Encode(c Command) []byte { return appendCommand(nil, c) }
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { b.buf, b.count = b.buf[:0], 0 }
 
