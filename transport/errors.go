@@ -1,0 +1,31 @@
+package transport
+
+import "errors"
+
+// Errors of this package, grouped by when they occur.
+var (
+	// Before proposing: nothing was written anywhere, so asking again, here or
+	// at another node, cannot do a thing twice.
+
+	// ErrNotLeader says that this node does not lead, does not lead yet, or
+	// could not show that it still does.
+	ErrNotLeader = errors.New("not the leader")
+
+	// After proposing.
+
+	// ErrOutcomeUnknown says that a proposal was handed over and its result was
+	// not learnt: it may have been applied, may be applied later, or never.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+
+	// While a stream to or from a peer is set up.
+
+	// ErrRefused says that one of the two nodes will not talk to the other. The
+	// text names who refused and why; both nodes log it.
+	ErrRefused = errors.New("peer refused")
+
+	// From the stores.
+
+	// ErrStoreFailed says that the log or the stable store failed, now or
+	// earlier. It is for good: the process has to restart.
+	ErrStoreFailed = errors.New("store failed")
+)
