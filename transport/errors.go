@@ -19,9 +19,9 @@ var (
 
 	// While a stream to or from a peer is set up.
 
-	// ErrRefused says that one of the two nodes will not talk to the other. The
-	// text names who refused and why; both nodes log it.
-	ErrRefused = errors.New("peer refused")
+	// ErrRefused says that one of the two nodes will not talk to the other, and
+	// why. Both nodes log it.
+	ErrRefused = errors.New("refused")
 
 	// From the stores.
 
