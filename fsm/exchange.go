@@ -55,10 +55,10 @@ func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID
 	s := m.edges.edit(id)
 	if s == nil {
 		if claimed != 0 {
-			return 0, false, fmt.Errorf("session %d of edge %q has ended: %w", claimed, id, ErrSession)
+			return 0, false, fmt.Errorf("session: %d of edge_id %q has ended: %w", claimed, id, ErrSession)
 		}
 		if m.edges.len >= m.settings.MaxEdges {
-			return 0, false, fmt.Errorf("%d edges, the most this cluster takes: %w", m.edges.len, ErrExhausted)
+			return 0, false, fmt.Errorf("edge_id: there are %d edges, the most that this cluster takes: %w", m.edges.len, ErrExhausted)
 		}
 		s = &session{incarnation: incarnation, holder: m.newHolder()}
 		m.edges.put(id, s)
@@ -66,18 +66,18 @@ func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID
 	if s.incarnation != incarnation {
 		for _, old := range s.replaced {
 			if old == incarnation {
-				return 0, false, fmt.Errorf("edge_id %q, incarnation %016x was replaced by %016x: %w", id, incarnation, s.incarnation, ErrReplaced)
+				return 0, false, fmt.Errorf("incarnation: %016x of edge_id %q was replaced by %016x: %w", incarnation, id, s.incarnation, ErrReplaced)
 			}
 		}
 		if claimed != 0 {
-			return 0, false, fmt.Errorf("session %d of edge %q, incarnation %016x: %w", claimed, id, incarnation, ErrSession)
+			return 0, false, fmt.Errorf("session: %d was not given to incarnation %016x of edge_id %q: %w", claimed, incarnation, id, ErrSession)
 		}
 		copy(s.replaced[1:], s.replaced[:])
 		s.replaced[0] = s.incarnation
 		s.incarnation, s.holder, s.seq = incarnation, m.newHolder(), 0
 	}
 	if claimed != 0 && claimed != s.holder {
-		return 0, false, fmt.Errorf("session %d of edge %q, the current one is %d: %w", claimed, id, s.holder, ErrSession)
+		return 0, false, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
 	}
 	newest := seq > s.seq
 	s.seq = max(s.seq, seq)

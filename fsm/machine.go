@@ -221,7 +221,7 @@ func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error
 
 func (m *Machine) genesis(c Genesis) Result {
 	if m.clusterID != "" {
-		return Result{Err: fmt.Errorf("%w: %s", ErrBorn, m.clusterID)}
+		return Result{Err: fmt.Errorf("cluster_id: %q, this one is %q: %w", c.ClusterID, m.clusterID, ErrBorn)}
 	}
 	m.clusterID, m.settings = c.ClusterID, c.Settings
 	return Result{}

@@ -16,7 +16,7 @@ import (
 // the same name cannot grant again what is still out.
 func (m *Machine) applyPolicies(c Policies) (Result, []string) {
 	if c.Expect != 0 && c.Expect != m.version {
-		return Result{Err: fmt.Errorf("version %d, expected %d: %w", m.version, c.Expect, ErrVersion)}, nil
+		return Result{Err: fmt.Errorf("expect_version: %d, it is %d now: %w", c.Expect, m.version, ErrVersion)}, nil
 	}
 	if err := m.checkPolicies(c); err != nil {
 		return Result{Err: err}, nil
@@ -44,7 +44,7 @@ func (m *Machine) checkPolicies(c Policies) error {
 	names := make([]string, 0, len(c.Put)+len(c.Delete))
 	for i := range c.Put {
 		if err := c.Put[i].Validate(); err != nil {
-			return fmt.Errorf("policy %q: %w", c.Put[i].Name, err)
+			return fmt.Errorf("put: policy %q: %w", c.Put[i].Name, err)
 		}
 		names = append(names, c.Put[i].Name)
 		if m.policies.get([]byte(c.Put[i].Name)) == nil {
@@ -53,18 +53,18 @@ func (m *Machine) checkPolicies(c Policies) error {
 	}
 	for _, name := range c.Delete {
 		if p := m.policies.get([]byte(name)); p == nil || p.deleted {
-			return fmt.Errorf("delete %q: %w", name, ErrUnknownPolicy)
+			return fmt.Errorf("delete: %q: %w", name, ErrUnknownPolicy)
 		}
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for i := 1; i < len(names); i++ {
 		if names[i] == names[i-1] {
-			return fieldError("policies", names[i], "each policy once")
+			return fieldError("put", names[i], "each policy once in put and delete")
 		}
 	}
 	if m.policies.len+added > policy.MaxPolicies {
-		return fmt.Errorf("%d policies, at most %d are allowed: %w", m.policies.len+added, policy.MaxPolicies, ErrExhausted)
+		return fmt.Errorf("put: %d policies in all, at most %d are allowed: %w", m.policies.len+added, policy.MaxPolicies, ErrExhausted)
 	}
 	return nil
 }
