@@ -37,8 +37,9 @@ type state struct {
 	settings   Settings
 	nextHolder escrow.HolderID
 	nextPolicy uint32
-	version    uint64 // of the policies
-	cursor     uint32 // shard that the sweep visits next
+	version    uint64       // of the policies
+	forgotten  clock.Millis // when a policy was last forgotten, 0 if none was
+	cursor     uint32       // shard that the sweep visits next
 	alarms     []RaisedAlarm
 	policies   *table[policyState] // by name
 	edges      *table[session]     // by edge id
@@ -71,7 +72,11 @@ type session struct {
 // A policyState is a policy with its counters.
 type policyState struct {
 	policy.Policy
-	id       uint32 // of its budgets; a name keeps its id while ledgers live
+	id uint32 // of its budgets; a name keeps its id while ledgers live
+	// Windows that are opened from now on begin at since or later. It is where
+	// the cadence last changed or, if that is later, where the last forgotten
+	// window ended: a budget without a record may have had windows until then,
+	// and no two windows of a budget may overlap or begin at the same instant.
 	since    clock.Millis
 	deleted  bool // kept because windows with credits out are still running
 	Counters Counters

@@ -74,7 +74,7 @@ func (m *Machine) checkPolicies(c Policies) error {
 func (m *Machine) putPolicy(p policy.Policy) bool {
 	old := m.policies.edit([]byte(p.Name))
 	if old == nil {
-		m.policies.put([]byte(p.Name), &policyState{Policy: p, id: m.nextPolicy})
+		m.policies.put([]byte(p.Name), &policyState{Policy: p, id: m.nextPolicy, since: m.forgotten})
 		m.names[m.nextPolicy] = p.Name
 		m.nextPolicy++
 		return true
@@ -83,7 +83,7 @@ func (m *Machine) putPolicy(p policy.Policy) bool {
 		return false
 	}
 	if old.Cadence != p.Cadence || old.deleted {
-		old.since = m.now + 1 // no window of the new cadence starts like an old one
+		old.since = m.now
 	}
 	old.Policy, old.deleted = p, false
 	return true

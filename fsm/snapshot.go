@@ -111,6 +111,7 @@ func (s *state) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(s.nextHolder))
 	b = binary.AppendUvarint(b, uint64(s.nextPolicy))
 	b = binary.AppendUvarint(b, s.version)
+	b = binary.AppendUvarint(b, uint64(s.forgotten))
 	b = binary.AppendUvarint(b, uint64(s.cursor))
 	b = binary.AppendUvarint(b, uint64(len(s.alarms)))
 	for _, a := range s.alarms {
@@ -304,6 +305,7 @@ func (m *Machine) loadHead(r *reader) {
 	m.nextHolder = escrow.HolderID(r.uvarint())
 	m.nextPolicy = uint32(r.count(1<<32 - 1))
 	m.version = r.uvarint()
+	m.forgotten = r.millis()
 	m.cursor = uint32(r.count(budgetShards - 1))
 	n := int(r.count(maxAlarms))
 	for range n {
@@ -353,4 +355,3 @@ func (c *Counters) fields() []*int64 {
 		credits(&c.GrantedTotal), credits(&c.ReturnedTotal), credits(&c.Used), &c.Refused, credits(&c.WorstOvershoot),
 	}
 }
-

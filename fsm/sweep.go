@@ -22,16 +22,26 @@ func (m *Machine) sweep() {
 			visited += m.edges.dropFrom(i, func(s *session) bool { return m.now-s.seen > m.settings.SessionIdle }, func(*session) {})
 		}
 		if i < policyShards {
-			m.policies.dropFrom(i,
-				func(p *policyState) bool { return p.deleted && p.Counters.LiveKeys == 0 },
-				func(p *policyState) { delete(m.names, p.id) })
+			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.LiveKeys == 0 }, m.forgetPolicy)
 		}
 		m.cursor = (m.cursor + 1) % budgetShards
 	}
 }
 
 func (m *Machine) sweepBudgets(i int) int {
-	return m.budgets.dropFrom(i,
-		func(b *budget) bool { return b.Window().End <= m.now },
-		func(b *budget) { m.policies.edit([]byte(m.names[b.policy])).Counters.remove(&b.Ledger) })
+	return m.budgets.dropFrom(i, func(b *budget) bool { return b.Window().End <= m.now }, m.forgetBudget)
+}
+
+// forgetBudget keeps of an ended budget that its policy's windows reached so far.
+// Windows that ended where the cadence has a boundary change nothing by it;
+// stretched ones, and those of an earlier cadence, do.
+func (m *Machine) forgetBudget(b *budget) {
+	p := m.policies.edit([]byte(m.names[b.policy]))
+	p.Counters.remove(&b.Ledger)
+	p.since = max(p.since, b.Window().End)
+}
+
+func (m *Machine) forgetPolicy(p *policyState) {
+	delete(m.names, p.id)
+	m.forgotten = m.now
 }
