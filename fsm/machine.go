@@ -233,7 +233,9 @@ func (m *Machine) genesis(c Genesis) Result {
 }
 
 // step moves the clock forward to to and keeps every window with credits out
-// alive for what it had left. It visits all budgets; steps are rare.
+// alive for what it had left. The time that is skipped does not count as an
+// edge's silence: otherwise every session would end and take its edge's credits
+// along. It visits all budgets and edges; steps are rare.
 func (m *Machine) step(to clock.Millis) bool {
 	if to <= m.now {
 		return false
@@ -245,6 +247,7 @@ func (m *Machine) step(to clock.Millis) bool {
 			b.Stretch(clock.Stretch(b.Window().End, before, to, m.settings.LongestLease))
 		}
 	})
+	m.edges.editAll(func(s *session) { s.seen += to - before })
 	return true
 }
 
