@@ -11,6 +11,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -217,9 +218,9 @@ func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error
 		if r.err != nil {
 			return Result{}, r.err
 		}
-		m.alarm(c)
-		out.AlarmsChanged = true
-		return Result{}, nil
+		res, changed := m.alarm(c)
+		out.AlarmsChanged = out.AlarmsChanged || changed
+		return res, nil
 	}
 	return Result{}, fmt.Errorf("command kind %d is unknown to this version", kind)
 }
@@ -251,16 +252,23 @@ func (m *Machine) step(to clock.Millis) bool {
 	return true
 }
 
-func (m *Machine) alarm(c Alarm) {
-	for i, a := range m.alarms {
-		if a.Kind == c.Kind && a.Node == c.Node {
-			m.alarms = append(m.alarms[:i:i], m.alarms[i+1:]...)
-			break
-		}
-	}
-	if !c.Clear && len(m.alarms) < maxAlarms {
+// alarm raises or clears an alarm and reports whether that changed anything. An
+// alarm that is raised again keeps its age.
+func (m *Machine) alarm(c Alarm) (Result, bool) {
+	i := slices.IndexFunc(m.alarms, func(a RaisedAlarm) bool { return a.Kind == c.Kind && a.Node == c.Node })
+	switch {
+	case c.Clear && i < 0:
+		return Result{}, false
+	case c.Clear:
+		m.alarms = slices.Delete(m.alarms, i, i+1)
+	case i >= 0:
+		m.alarms[i].Detail = c.Detail
+	case len(m.alarms) >= maxAlarms:
+		return Result{Err: fmt.Errorf("alarm: %d are in force, the most that may be: %w", len(m.alarms), ErrExhausted)}, false
+	default:
 		m.alarms = append(m.alarms, RaisedAlarm{Kind: c.Kind, Node: c.Node, Detail: c.Detail, At: m.now})
 	}
+	return Result{}, true
 }
 
 // budgetKey builds the key of a budget in the scratch buffer.
