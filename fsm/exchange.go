@@ -114,13 +114,22 @@ func (m *Machine) settle(h escrow.HolderID, newest bool, a *askView) Answer {
 	case a.window > w.Start:
 		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
 	case a.window < w.Start:
-		// News of a window that is over, or of none: only the wish for more counts.
+		// News of a window that is over, or of none: only the wish for more counts,
+		// and no total for this window can run backwards.
 		gone := used + returned
 		need, want = max(0, need-gone), max(0, want-gone)
-		used, returned = 0, 0
+		used, returned, newest = 0, 0, false
 	}
-	if err := m.acceptable(p, b, w, h, newest, used, returned); err != nil {
+	if err := acceptable(b, w, h, newest, used, returned); err != nil {
 		return Answer{Err: err}
+	}
+	if want > 0 {
+		if b == nil {
+			m.newKeys++
+		}
+		if err := m.roomFor(p, b, w, h); err != nil {
+			return Answer{Err: err}
+		}
 	}
 	p = m.policies.edit(a.policy)
 	if b == nil {
@@ -138,14 +147,12 @@ func (m *Machine) settle(h escrow.HolderID, newest bool, a *askView) Answer {
 	return m.raise(p, b, h, used, returned, need, want)
 }
 
-// acceptable reports why an ask must be refused. b is nil or may still be in an
+// acceptable reports why totals must be refused. b is nil or may still be in an
 // earlier window than w.
-func (m *Machine) acceptable(p *policyState, b *budget, w escrow.Window, h escrow.HolderID, newest bool, used, returned escrow.Credits) error {
+func acceptable(b *budget, w escrow.Window, h escrow.HolderID, newest bool, used, returned escrow.Credits) error {
 	var have escrow.Allotment
-	known, holders := false, 0
 	if b != nil && b.Window() == w {
-		have, known = b.Of(h)
-		holders = b.Holders()
+		have, _ = b.Of(h)
 	}
 	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
 		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
@@ -153,16 +160,23 @@ func (m *Machine) acceptable(p *policyState, b *budget, w escrow.Window, h escro
 	if newest && (used < have.Used || returned < have.Returned) {
 		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", used, have.Used, returned, have.Returned, w, escrow.ErrBackwards)
 	}
-	if b == nil && p.Counters.LiveKeys >= int64(p.MaxKeys) {
-		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.LiveKeys, ErrExhausted)
-	}
-	if b == nil && m.budgets.len >= m.settings.MaxBudgets {
-		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
-	}
-	if !known && holders >= m.settings.MaxHolders {
-		return fmt.Errorf("%d holders of this budget, the most it may have: %w: %w", holders, escrow.ErrHolders, ErrExhausted)
-	}
 	return nil
+}
+
+// roomFor reports which bound keeps h from having credits of the budget.
+func (m *Machine) roomFor(p *policyState, b *budget, w escrow.Window, h escrow.HolderID) error {
+	switch {
+	case b == nil && p.Counters.LiveKeys >= int64(p.MaxKeys):
+		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.LiveKeys, ErrExhausted)
+	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
+		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
+	case b == nil || b.Window() != w || b.Holders() < m.settings.MaxHolders:
+		return nil
+	}
+	if _, known := b.Of(h); known {
+		return nil
+	}
+	return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), w, escrow.ErrHolders, ErrExhausted)
 }
 
 // raise takes over the reported totals, which were found acceptable, and grants.

@@ -28,6 +28,7 @@ type Machine struct {
 	state
 	names   map[uint32]string // policies by id, made from the table
 	scratch []byte            // key of the budget in hand
+	newKeys int               // asked for by the entry in hand, granted or not
 }
 
 // state is everything that replicas agree on.
@@ -149,6 +150,7 @@ func (m *Machine) Apply(index uint64, entry []byte, results bool) (Outcome, erro
 		return Outcome{}, fmt.Errorf("%w: entry %d comes after %d", ErrHalt, index, m.index)
 	}
 	m.index = index
+	m.newKeys = 0
 	m.advance(h.stamp)
 	out := Outcome{Index: index}
 	if results {

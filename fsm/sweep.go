@@ -1,8 +1,10 @@
 package fsm
 
-// An entry sweeps shards until it has visited sweepRecords budgets or
-// sweepShards shards: all of them within 64 entries while there are few budgets,
-// and at a cost that does not grow with their number.
+// An entry sweeps shards until it has visited sweepRecords records and two more
+// for each key that it brought, or sweepShards shards and as many more. So with
+// few budgets all are visited within 64 entries, the cost does not grow with
+// their number, and records of ended windows are at most about as many as those
+// of running ones, however fast new keys come.
 const (
 	sweepRecords = 512
 	sweepShards  = 64
@@ -12,10 +14,11 @@ const (
 // silent for too long, and deleted policies without budgets. It visits a few
 // shards after each entry, so its cost is spread and the same on every replica.
 // Nothing that it forgets can matter: credits of an ended window can no longer
-// be spent, and a session that ended is told so.
+// be spent, windows to come begin after those that were forgotten, and a session
+// that ended is told so.
 func (m *Machine) sweep() {
 	visited := 0
-	for n := 0; n < sweepShards && visited < sweepRecords; n++ {
+	for n := 0; n < min(sweepShards+2*m.newKeys, budgetShards) && visited < sweepRecords+2*m.newKeys; n++ {
 		i := int(m.cursor)
 		visited += m.sweepBudgets(i)
 		if i < edgeShards {
