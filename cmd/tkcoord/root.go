@@ -38,7 +38,9 @@ const (
 
 // commands returns the root's commands. A new one is added here.
 func commands(a *cli) []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newStatusCommand(a),
+	}
 }
 
 func newRootCommand(a *cli) *cobra.Command {
