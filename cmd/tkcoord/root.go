@@ -40,6 +40,7 @@ const (
 func commands(a *cli) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(a),
+		newPolicyCommand(a),
 	}
 }
 
