@@ -41,6 +41,8 @@ func commands(a *cli) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(a),
 		newPolicyCommand(a),
+		newLeaseCommand(a),
+		newCheckCommand(a),
 	}
 }
 
