@@ -40,6 +40,8 @@ const (
 func commands(a *cli) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(a),
+		newMemberCommand(a),
+		newDigestCommand(a),
 		newPolicyCommand(a),
 		newLeaseCommand(a),
 		newCheckCommand(a),
