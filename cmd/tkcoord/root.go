@@ -45,6 +45,7 @@ func commands(a *cli) []*cobra.Command {
 		newPolicyCommand(a),
 		newLeaseCommand(a),
 		newCheckCommand(a),
+		newCertCommand(a),
 	}
 }
 
