@@ -11,7 +11,7 @@ import (
 // and audits. It visits every holder of every budget.
 func (m *Machine) Check() error {
 	var errs []error
-	sums := make(map[uint32]*Counters)
+	sums := make(map[uint32]*counters)
 	for name, p := range m.policies.sorted() {
 		if m.names[p.id] != name || p.Name != name {
 			errs = append(errs, fmt.Errorf("policy %q has id %d, which means %q", name, p.id, m.names[p.id]))
@@ -19,10 +19,10 @@ func (m *Machine) Check() error {
 		if p.since > m.now {
 			errs = append(errs, fmt.Errorf("policy %q: windows may not begin before %d, and now is %d", name, p.since, m.now))
 		}
-		if p.Counters.WorstOvershoot > 0 {
-			errs = append(errs, fmt.Errorf("policy %q was overshot by %d", name, p.Counters.WorstOvershoot))
+		if p.Counters.overshoot > 0 {
+			errs = append(errs, fmt.Errorf("policy %q was overshot by %d", name, p.Counters.overshoot))
 		}
-		sums[p.id] = &Counters{}
+		sums[p.id] = &counters{}
 	}
 	if len(m.names) != m.policies.len || len(sums) != m.policies.len {
 		errs = append(errs, fmt.Errorf("%d policies have %d ids and %d names", m.policies.len, len(sums), len(m.names)))
@@ -38,7 +38,7 @@ func (m *Machine) Check() error {
 	}
 	for name, p := range m.policies.sorted() {
 		c, s := p.Counters, sums[p.id]
-		if c.LiveKeys != s.LiveKeys || c.LiveCapacity != s.LiveCapacity || c.LiveOut != s.LiveOut || c.LiveUsed != s.LiveUsed {
+		if c.keys != s.keys || c.capacity != s.capacity || c.out != s.out || c.used != s.used {
 			errs = append(errs, fmt.Errorf("policy %q counts %+v, the sums over its ledgers are %+v", name, c, *s))
 		}
 	}

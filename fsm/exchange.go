@@ -166,8 +166,8 @@ func acceptable(b *budget, w escrow.Window, h escrow.HolderID, newest bool, used
 // roomFor reports which bound keeps h from having credits of the budget.
 func (m *Machine) roomFor(p *policyState, b *budget, w escrow.Window, h escrow.HolderID) error {
 	switch {
-	case b == nil && p.Counters.LiveKeys >= int64(p.MaxKeys):
-		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.LiveKeys, ErrExhausted)
+	case b == nil && p.Counters.keys >= int64(p.MaxKeys):
+		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.keys, ErrExhausted)
 	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
 		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
 	case b == nil || b.Window() != w || b.Holders() < m.settings.MaxHolders:
@@ -197,14 +197,12 @@ func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, used, retu
 	}
 	after, _ := b.Of(h)
 	c.add(&b.Ledger)
-	c.GrantedTotal += after.Granted - before.Granted
-	c.ReturnedTotal += after.Returned - before.Returned
-	c.Used += after.Used - before.Used
+	c.moved(before, after)
 	refused := granted < need
 	if refused {
-		c.Refused++
+		c.refused++
 	}
-	c.WorstOvershoot = max(c.WorstOvershoot, b.Used()-b.Peak())
+	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
 	return m.answer(p, b.Window(), granted, b.Left(), refused)
 }
 
@@ -225,18 +223,4 @@ func (p *policyState) length() escrow.Millis {
 		return p.Cadence.Period
 	}
 	return 0
-}
-
-func (c *Counters) add(l *escrow.Ledger) {
-	c.LiveKeys++
-	c.LiveCapacity += l.Capacity()
-	c.LiveOut += l.Out()
-	c.LiveUsed += l.Used()
-}
-
-func (c *Counters) remove(l *escrow.Ledger) {
-	c.LiveKeys--
-	c.LiveCapacity -= l.Capacity()
-	c.LiveOut -= l.Out()
-	c.LiveUsed -= l.Used()
 }

@@ -17,6 +17,7 @@ const (
 	MaxBatchCmds   = 4096
 	MaxEntryBytes  = 512 << 10 // a batch is sealed before it grows beyond this
 	maxNodeIDLen   = 128
+	maxAlarmKind   = 64
 	maxDetailLen   = 4096
 	maxClusterID   = 64
 	maxAlarms      = 100

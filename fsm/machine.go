@@ -11,7 +11,6 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -56,12 +55,6 @@ const (
 	policyShards = 256
 )
 
-// A RaisedAlarm is an alarm in force.
-type RaisedAlarm struct {
-	Kind, Node, Detail string
-	At                 clock.Millis
-}
-
 // A session is what the state machine knows about one running edge.
 type session struct {
 	incarnation uint64
@@ -81,19 +74,7 @@ type policyState struct {
 	// and no two windows of a budget may overlap or begin at the same instant.
 	since    clock.Millis
 	deleted  bool // kept because windows with credits out are still running
-	Counters Counters
-}
-
-// Counters are sums over the budgets of one policy, in credits.
-type Counters struct {
-	// Over the windows that have a record now.
-	LiveKeys                          int64
-	LiveCapacity, LiveOut, LiveUsed   escrow.Credits
-	GrantedTotal, ReturnedTotal, Used escrow.Credits // since the policy was made
-	Refused                           int64          // asks whose need was not met
-	// WorstOvershoot is the largest used − capacity of any window, at most 0
-	// while G1 holds; it counts a window's highest capacity.
-	WorstOvershoot escrow.Credits
+	Counters counters
 }
 
 // A budget is the ledger of one key of a policy.
@@ -233,44 +214,6 @@ func (m *Machine) genesis(c Genesis) Result {
 	}
 	m.clusterID, m.settings = c.ClusterID, c.Settings
 	return Result{}
-}
-
-// step moves the clock forward to to and keeps every window with credits out
-// alive for what it had left. The time that is skipped does not count as an
-// edge's silence: otherwise every session would end and take its edge's credits
-// along. It visits all budgets and edges; steps are rare.
-func (m *Machine) step(to clock.Millis) bool {
-	if to <= m.now {
-		return false
-	}
-	before := m.now
-	m.now = to
-	m.budgets.editAll(func(b *budget) {
-		if b.Out() > 0 {
-			b.Stretch(clock.Stretch(b.Window().End, before, to, m.settings.LongestLease))
-		}
-	})
-	m.edges.editAll(func(s *session) { s.seen += to - before })
-	return true
-}
-
-// alarm raises or clears an alarm and reports whether that changed anything. An
-// alarm that is raised again keeps its age.
-func (m *Machine) alarm(c Alarm) (Result, bool) {
-	i := slices.IndexFunc(m.alarms, func(a RaisedAlarm) bool { return a.Kind == c.Kind && a.Node == c.Node })
-	switch {
-	case c.Clear && i < 0:
-		return Result{}, false
-	case c.Clear:
-		m.alarms = slices.Delete(m.alarms, i, i+1)
-	case i >= 0:
-		m.alarms[i].Detail = c.Detail
-	case len(m.alarms) >= maxAlarms:
-		return Result{Err: fmt.Errorf("alarm: %d are in force, the most that may be: %w", len(m.alarms), ErrExhausted)}, false
-	default:
-		m.alarms = append(m.alarms, RaisedAlarm{Kind: c.Kind, Node: c.Node, Detail: c.Detail, At: m.now})
-	}
-	return Result{}, true
 }
 
 // budgetKey builds the key of a budget in the scratch buffer.

@@ -25,7 +25,7 @@ func (m *Machine) sweep() {
 			visited += m.edges.dropFrom(i, func(s *session) bool { return m.now-s.seen > m.settings.SessionIdle }, func(*session) {})
 		}
 		if i < policyShards {
-			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.LiveKeys == 0 }, m.forgetPolicy)
+			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.keys == 0 }, m.forgetPolicy)
 		}
 		m.cursor = (m.cursor + 1) % budgetShards
 	}

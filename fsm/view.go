@@ -37,7 +37,7 @@ type PolicyStatus struct {
 func (m *Machine) Policies() (version uint64, all []PolicyStatus) {
 	for _, p := range m.policies.sorted() {
 		if !p.deleted {
-			all = append(all, PolicyStatus{p.Policy, p.Counters})
+			all = append(all, PolicyStatus{p.Policy, p.Counters.shown()})
 		}
 	}
 	slices.SortFunc(all, func(a, b PolicyStatus) int { return cmp.Compare(a.Name, b.Name) })
@@ -46,9 +46,6 @@ func (m *Machine) Policies() (version uint64, all []PolicyStatus) {
 
 // PolicyVersion grows with every change of the policies.
 func (m *Machine) PolicyVersion() uint64 { return m.version }
-
-// Alarms returns the alarms in force, oldest first.
-func (m *Machine) Alarms() []RaisedAlarm { return slices.Clone(m.alarms) }
 
 // Sizes returns how many budgets and edges have a record.
 func (m *Machine) Sizes() (budgets, edges int) { return m.budgets.len, m.edges.len }
