@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 
-	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
 )
@@ -38,9 +36,11 @@ func (b *Batch) Len() int { return b.count }
 // Size returns the bytes of the commands.
 func (b *Batch) Size() int { return len(b.buf) }
 
-// Add appends a command.
+// Add appends a command, see Encode.
 func (b *Batch) Add(c Command) {
+	n := len(b.buf)
 	b.buf = appendCommand(b.buf, c)
+	mustRead(c, b.buf[n:])
 	b.count++
 }
 
@@ -50,15 +50,33 @@ func (b *Batch) AddEncoded(c []byte) {
 	b.count++
 }
 
-// Encode returns the encoding of one command, for AddEncoded.
-func Encode(c Command) []byte { return appendCommand(nil, c) }
+// Encode returns the encoding of one command, for AddEncoded. It panics if the
+// command cannot be read back, which never happens to a valid one: in the log it
+// would halt all replicas, and again after each restart.
+func Encode(c Command) []byte {
+	b := appendCommand(nil, c)
+	mustRead(c, b)
+	return b
+}
+
+func mustRead(c Command, encoded []byte) {
+	r := reader{buf: encoded}
+	if r.skip(); r.err != nil || len(r.buf) > 0 {
+		panic(fmt.Sprintf("fsm: invalid %T was not validated: %v", c, r.err))
+	}
+}
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { b.buf, b.count = b.buf[:0], 0 }
 
 // Seal returns the entry: the commands under one stamp. proposer names the
-// process that waits for the results, any number but 0.
+// process that waits for the results, any number but 0. It panics if no replica
+// could read the entry: more than MaxBatchCmds, or a stamp outside
+// [0, clock.MaxInstant].
 func (b *Batch) Seal(stamp clock.Millis, proposer uint64) []byte {
+	if b.count > MaxBatchCmds || stamp < 0 || stamp > clock.MaxInstant {
+		panic(fmt.Sprintf("fsm: %d commands at %d are no entry", b.count, stamp))
+	}
 	e := make([]byte, 0, 1+2*binary.MaxVarintLen64+8+len(b.buf)+4)
 	e = append(e, Version)
 	e = binary.AppendUvarint(e, uint64(stamp))
@@ -176,158 +194,4 @@ func appendBool(b []byte, v bool) []byte {
 		return append(b, 1)
 	}
 	return append(b, 0)
-}
-
-// A reader takes values off the front of a buffer. After the first failure it
-// yields zeros; err says what failed.
-type reader struct {
-	buf []byte
-	err error
-}
-
-func (r *reader) fail(what string) {
-	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s", errCorrupt, what)
-	}
-	r.buf = nil
-}
-
-func (r *reader) u8() uint8 {
-	if len(r.buf) < 1 {
-		r.fail("it ends early")
-		return 0
-	}
-	v := r.buf[0]
-	r.buf = r.buf[1:]
-	return v
-}
-
-func (r *reader) u64() uint64 {
-	if len(r.buf) < 8 {
-		r.fail("it ends early")
-		return 0
-	}
-	v := binary.LittleEndian.Uint64(r.buf)
-	r.buf = r.buf[8:]
-	return v
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.buf)
-	if n <= 0 {
-		r.fail("bad number")
-		return 0
-	}
-	r.buf = r.buf[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.buf)
-	if n <= 0 {
-		r.fail("bad number")
-		return 0
-	}
-	r.buf = r.buf[n:]
-	return v
-}
-
-// count reads a number that is at most limit.
-func (r *reader) count(limit uint64) uint64 {
-	v := r.uvarint()
-	if v > limit {
-		r.fail(fmt.Sprintf("%d is above the limit of %d", v, limit))
-		return 0
-	}
-	return v
-}
-
-func (r *reader) credits() escrow.Credits {
-	return escrow.Credits(r.count(uint64(escrow.MaxCredits)))
-}
-
-func (r *reader) millis() clock.Millis { return clock.Millis(r.count(uint64(clock.MaxInstant))) }
-
-func (r *reader) int() int { return int(r.count(math.MaxInt64)) }
-
-// bytes returns a piece of the buffer itself.
-func (r *reader) bytes(limit int) []byte {
-	n := r.count(uint64(limit))
-	if n > uint64(len(r.buf)) {
-		r.fail("it ends early")
-		return nil
-	}
-	v := r.buf[:n]
-	r.buf = r.buf[n:]
-	return v
-}
-
-func (r *reader) string(limit int) string { return string(r.bytes(limit)) }
-
-func (r *reader) bool() bool { return r.u8() == 1 }
-
-func (r *reader) settings() Settings {
-	return Settings{
-		Rates:        clock.Rates{Drift: clock.PPM(r.count(uint64(clock.MaxRate))), Slew: clock.PPM(r.count(uint64(clock.MaxRate)))},
-		LongestLease: r.millis(),
-		SessionIdle:  r.millis(),
-		MaxBudgets:   r.int(),
-		MaxEdges:     r.int(),
-		MaxHolders:   r.int(),
-	}
-}
-
-func (r *reader) policy() policy.Policy {
-	return policy.Policy{
-		Name:     r.string(policy.MaxNameLen),
-		Strategy: policy.Strategy(r.string(64)),
-		Limit:    r.credits(),
-		Cadence: escrow.Cadence{
-			Kind:          escrow.Kind(r.u8()),
-			Period:        clock.Millis(r.varint()),
-			Anchor:        clock.Millis(r.varint()),
-			OffsetMinutes: int32(r.varint()),
-			WeekStart:     int32(r.varint()),
-		},
-		MaxKeys: r.int(),
-	}
-}
-
-// An askView is an Ask whose strings lie in the entry.
-type askView struct {
-	policy, key    []byte
-	window         clock.Millis
-	used, returned escrow.Credits
-	need, want     escrow.Credits
-}
-
-func (r *reader) ask() askView {
-	return askView{
-		policy: r.bytes(policy.MaxNameLen), key: r.bytes(MaxKeyLen), window: r.millis(),
-		used: r.credits(), returned: r.credits(), need: r.credits(), want: r.credits(),
-	}
-}
-
-func (r *reader) policies() Policies {
-	var c Policies
-	n := int(r.count(maxPolicyBatch))
-	for range n {
-		if r.err != nil {
-			return c
-		}
-		c.Put = append(c.Put, r.policy())
-	}
-	n = int(r.count(maxPolicyBatch))
-	for range n {
-		if r.err != nil {
-			return c
-		}
-		c.Delete = append(c.Delete, r.string(policy.MaxNameLen))
-	}
-	c.Expect = r.uvarint()
-	return c
-}
-
-func (r *reader) alarm() Alarm {
-	return Alarm{Kind: r.string(64), Node: r.string(maxNodeIDLen), Detail: r.string(maxDetailLen), Clear: r.bool()}
 }

@@ -24,7 +24,13 @@ const (
 )
 
 // A Command is one of the types below. One log entry is a batch of them.
-type Command interface{ kind() Kind }
+//
+// Validate must find nothing before a command is proposed: out of range values
+// in the log halt every replica.
+type Command interface {
+	kind() Kind
+	Validate() error
+}
 
 // Genesis is the first command of a cluster. It is applied once; a later one
 // changes nothing and answers ErrBorn.

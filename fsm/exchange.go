@@ -9,15 +9,11 @@ import (
 // exchange settles the asks of one edge. All asks are read, also when the
 // session is refused, since the next command follows them.
 func (m *Machine) exchange(r *reader, results bool) (Result, error) {
-	id := r.bytes(MaxEdgeIDLen)
-	incarnation := r.u64()
-	claimed := escrow.HolderID(r.uvarint())
-	seq := r.uvarint()
-	n := int(r.count(MaxAsks))
+	x := r.exchangeHead()
 	if r.err != nil {
 		return Result{}, r.err
 	}
-	s, newest, err := m.session(id, incarnation, claimed, seq)
+	s, newest, err := m.session(x.edgeID, x.incarnation, x.session, x.seq)
 	var res Result
 	if err != nil {
 		res.Err = err
@@ -25,9 +21,9 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 		res.Session = s
 	}
 	if results && err == nil {
-		res.Answers = make([]Answer, 0, n)
+		res.Answers = make([]Answer, 0, x.asks)
 	}
-	for range n {
+	for range x.asks {
 		a := r.ask()
 		if r.err != nil {
 			return Result{}, r.err

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // Bounds on what one command may carry. They are checked before a command is
@@ -69,14 +71,14 @@ func (x *Exchange) Validate() error {
 // Validate reports the first field that is out of range.
 func (a *Ask) Validate() error {
 	switch {
-	case a.Policy == "":
-		return fieldError("policy", a.Policy, "the name of a policy")
+	case a.Policy == "" || len(a.Policy) > policy.MaxNameLen:
+		return fieldError("policy", shown(a.Policy), "the name of a policy, 1 to %d bytes", policy.MaxNameLen)
 	case a.Key == "" || len(a.Key) > MaxKeyLen:
 		return fieldError("key", shown(a.Key), "1 to %d bytes", MaxKeyLen)
 	case !utf8.ValidString(a.Key):
 		return fieldError("key", a.Key, "valid UTF-8")
-	case a.Window < 0:
-		return fieldError("window_start_ms", a.Window, "0 or the start of a window")
+	case a.Window < 0 || a.Window > clock.MaxInstant:
+		return fieldError("window_start_ms", a.Window, "0 or the start of a window, at most %d", clock.MaxInstant)
 	case bad(a.Used):
 		return fieldError("used", a.Used, "0 to %d", escrow.MaxCredits)
 	case bad(a.Returned):

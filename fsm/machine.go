@@ -110,7 +110,7 @@ func (m *Machine) ClusterID() string { return m.clusterID }
 func (m *Machine) Settings() Settings { return m.settings }
 
 // Proposer returns the number that the proposer of an entry gave it, 0 if the
-// entry is damaged.
+// entry is too short to hold one. It does not check the rest.
 func Proposer(entry []byte) uint64 {
 	r := reader{buf: entry}
 	r.u8()
@@ -171,7 +171,7 @@ func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error
 	}
 	switch kind {
 	case KindGenesis:
-		c := Genesis{ClusterID: r.string(maxClusterID), Settings: r.settings()}
+		c := r.genesis()
 		if r.err != nil {
 			return Result{}, r.err
 		}
