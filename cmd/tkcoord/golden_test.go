@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"flag"
+	stdflag "flag"
 	"io"
 	"net"
 	"os"
@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = stdflag.Bool("update", false, "rewrite the golden files")
 
 // A result is what one command line did.
 type result struct {
