@@ -43,6 +43,11 @@ func TestStatusInTrouble(t *testing.T) {
 		c.set(func() { c.leader = -1 })
 		c.golden(c.on("status"), "status-leaderless")
 	})
+	t.Run("not formed", func(t *testing.T) {
+		young := startCluster(t, 1)
+		young.set(func() { young.machine, young.leader = fsm.New(), -1 })
+		young.golden(young.on("status"), "status-unformed")
+	})
 	t.Run("an address that is no member", func(t *testing.T) {
 		c.set(func() { c.leader = 0 })
 		other := startCluster(t, 1)

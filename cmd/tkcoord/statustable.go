@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"time"
@@ -32,7 +33,7 @@ func (r *statusReport) write(w io.Writer) error {
 
 func (r *statusReport) facts() *table {
 	t := table{least: facts}
-	t.row("cluster", fmt.Sprintf("%s (%s)", r.Cluster, r.ClusterID))
+	t.row("cluster", fmt.Sprintf("%s (%s)", r.Cluster, cmp.Or(r.ClusterID, "not formed yet")))
 	leader := "NONE"
 	if r.Leader != nil {
 		leader = fmt.Sprintf("%s at %s", r.Leader.NodeID, r.Leader.Address)
@@ -48,6 +49,9 @@ func (r *statusReport) facts() *table {
 
 // clock compares the cluster clock with wall clocks.
 func (r *statusReport) clock() string {
+	if r.ClusterID == "" {
+		return "" // it starts with the cluster
+	}
 	behind := time.Duration(r.WallMs-r.ClockMs) * time.Millisecond
 	text := fmt.Sprintf("%s, %s the wall clock of %s", instant(r.ClockMs), aside(behind), r.Source)
 	if r.MedianLagMs != nil {
