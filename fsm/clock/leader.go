@@ -43,16 +43,19 @@ func (s *Source) Follow() { s.leading, s.slew = false, 0 }
 
 // Steer sets the slew of a leading clock from its distance to the voters'
 // median wall clock (positive when the cluster clock lags): one ppm for each
-// millisecond, limited to ±limit. The clock stays continuous at at.
+// millisecond, limited to ±limit. At at the clock shows what it showed before;
+// the fraction of a millisecond that has run is kept, less up to 2 ns.
 func (s *Source) Steer(lag Millis, limit PPM, at Nanos) {
-	if !s.leading {
+	if !s.leading || at < s.base.at {
 		return
 	}
 	d := s.elapsed(at)
 	whole, rest := d/NanosPerMilli, d%NanosPerMilli
-	s.base.now += Millis(whole)
-	s.base.at = at - Nanos(mulDiv(int64(rest), million, million+int64(s.slew))) // rounded down: lags
 	s.slew = max(-limit, min(limit, PPM(lag)))
+	// NB: at the new slew, and rounded down. The fraction is multiplied with the
+	// new slew from now on: with more it would lead the clock there was.
+	s.base.now += Millis(whole)
+	s.base.at = at - Nanos(mulDiv(int64(rest), million, million+int64(s.slew)))
 }
 
 // At returns the cluster clock when the own monotonic clock shows at, rounded
@@ -76,6 +79,7 @@ func (s *Source) elapsed(at Nanos) Nanos {
 	if d <= 0 || from == (pair{}) {
 		return 0
 	}
-	// d·(1 + slew/1e6), split so that it stays within 63 bits for centuries.
-	return Nanos(d + d/million*int64(s.slew) + d%million*int64(s.slew)/million)
+	// ⌊d·(1 + slew/1e6)⌋, split so that it stays within 63 bits for centuries.
+	rate := million + int64(s.slew)
+	return Nanos(d/million*rate + d%million*rate/million)
 }
