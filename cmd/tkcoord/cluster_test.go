@@ -61,12 +61,13 @@ type testCluster struct {
 type testNode struct {
 	tkcoordv1.UnimplementedAdminServer
 	tkcoordv1.UnimplementedEdgeServer
-	cluster *testCluster
-	server  *grpc.Server
-	id      string
-	at      int
-	addr    string
-	calls   int // of Admin and Edge, Status excepted; guarded by cluster.mu
+	cluster   *testCluster
+	server    *grpc.Server
+	id        string
+	at        int
+	addr      string
+	calls     int  // of Admin and Edge, Status excepted; guarded by cluster.mu
+	forgetful bool // does not say at once whom it handed leadership to
 	// before runs before each call that the node takes; may be nil.
 	before func(method string)
 }

@@ -101,6 +101,9 @@ func (n *testNode) TransferLeadership(_ context.Context, req *tkcoordv1.Transfer
 		return nil, status.Errorf(codes.NotFound, "node %q: no such member", req.NodeId)
 	}
 	c.leader = to
+	if n.forgetful {
+		return &tkcoordv1.TransferLeadershipResponse{}, nil
+	}
 	return &tkcoordv1.TransferLeadershipResponse{Leader: &tkcoordv1.Leader{NodeId: c.nodes[to].id, Address: c.nodes[to].addr, Term: 4}}, nil
 }
 

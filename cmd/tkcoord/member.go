@@ -40,21 +40,20 @@ sees them. Status also asks each of them.`,
 				return err
 			}
 			defer c.Close()
-			members, err := getMembers(cmd.Context(), c)
+			s, err := getStatus(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
-			return writeMembers(a.stdout, a.opts.output, members)
+			return writeMembers(a.stdout, a.opts.output, s.Members)
 		},
 	}
 }
 
-// getMembers returns the members as one node sees them.
-func getMembers(ctx context.Context, c *client) ([]*tkcoordv1.Member, error) {
-	s, err := do(ctx, c, repeats, func(ctx context.Context, conn grpc.ClientConnInterface) (*tkcoordv1.StatusResponse, error) {
+// getStatus returns the status of the first node that answers.
+func getStatus(ctx context.Context, c *client) (*tkcoordv1.StatusResponse, error) {
+	return do(ctx, c, repeats, func(ctx context.Context, conn grpc.ClientConnInterface) (*tkcoordv1.StatusResponse, error) {
 		return tkcoordv1.NewAdminClient(conn).Status(ctx, &tkcoordv1.StatusRequest{})
 	})
-	return s.GetMembers(), err
 }
 
 // A membersReport is the JSON form of member list.
@@ -90,53 +89,6 @@ func writeMembers(w io.Writer, form string, members []*tkcoordv1.Member) error {
 	return t.write(w)
 }
 
-func newMemberTransferCommand(a *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "transfer [NODE]",
-		Short: "Hand leadership to a voter, or to the one that is furthest",
-		Example: `  tkcoord member transfer
-  tkcoord member transfer n2`,
-		Args:              wantArgs(0, 1, "at most one NODE"),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			req := &tkcoordv1.TransferLeadershipRequest{}
-			if len(args) > 0 {
-				req.NodeId = args[0]
-			}
-			res, err := do(cmd.Context(), c, changes, func(ctx context.Context, conn grpc.ClientConnInterface) (*tkcoordv1.TransferLeadershipResponse, error) {
-				return tkcoordv1.NewAdminClient(conn).TransferLeadership(ctx, req)
-			})
-			if err != nil {
-				return err
-			}
-			return a.showTransfer(req.NodeId, res.Leader)
-		},
-	}
-}
-
-// showTransfer tells who leads now. The node that handed leadership over may
-// not know yet.
-func (a *cli) showTransfer(to string, l *tkcoordv1.Leader) error {
-	if a.opts.output == asJSON {
-		var report struct {
-			Leader *leaderReport `json:"leader"` // null while it is not known
-		}
-		if l != nil {
-			report.Leader = &leaderReport{l.NodeId, l.Address, l.Term}
-		}
-		return writeJSON(a.stdout, report)
-	}
-	if l == nil || to != "" && l.NodeId != to {
-		return a.print("leadership was handed over\n")
-	}
-	return a.print("leader: %s at %s, term %d\n", l.NodeId, l.Address, l.Term)
-}
-
 func newMemberRemoveCommand(a *cli) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
@@ -163,11 +115,11 @@ directory. The removal has to be confirmed, unless --yes is given.`,
 
 func (a *cli) removeMember(ctx context.Context, c *client, node string, yes bool) error {
 	if !yes {
-		members, err := getMembers(ctx, c)
+		s, err := getStatus(ctx, c)
 		if err != nil {
 			return err
 		}
-		question, err := removal(members, node)
+		question, err := removal(s.Members, node)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,10 @@ func TestMemberTransfer(t *testing.T) {
 		t.Errorf("got %q, %q", r.stdout, r.stderr)
 	}
 	c.golden(c.on("member", "transfer", "n3", "-o", "json"), "member-transfer.json")
+	c.nodes[2].forgetful = true
+	if r := c.on("member", "transfer"); r.stdout != "leader: n1 at "+c.nodes[0].addr+", term 3\n" {
+		t.Errorf("got %q, %q", r.stdout, r.stderr)
+	}
 	c.on("member", "transfer", "n9").wants(t, exitFailed, `tkcoord: member transfer: node "n9": no such member\n`)
 }
 
