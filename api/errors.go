@@ -40,7 +40,7 @@ var codeOf = []struct {
 	code   codes.Code
 	reason string
 }{
-	{transport.ErrOutcomeUnknown, codes.Unknown, ReasonUnknown}, // it may still commit: ask again, totals make that safe
+	{transport.ErrOutcomeUnknown, codes.Unknown, ReasonUnknown},  // it may still commit: ask again, totals make that safe
 	{transport.ErrNotLeader, codes.Unavailable, ReasonNotLeader}, // nothing was proposed: retry elsewhere
 	{transport.ErrOverloaded, codes.ResourceExhausted, ReasonOverloaded},
 	{transport.ErrTooLarge, codes.InvalidArgument, ReasonTooLarge},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
+	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,7 +20,7 @@ type Node struct {
 // Stats tells how far this node is.
 func (n *Node) Stats(context.Context, *tkcoordv1.StatsRequest) (*tkcoordv1.StatsResponse, error) {
 	s := n.node.Status()
-	return &tkcoordv1.StatsResponse{NodeId: s.ID, Term: s.LastTerm, LastIndex: s.LastIndex, AppliedIndex: s.AppliedIndex}, nil
+	return &tkcoordv1.StatsResponse{NodeId: s.ID, Term: s.LastTerm, LastIndex: s.LastIndex, AppliedIndex: s.AppliedIndex, WallMs: int64(s.Wall)}, nil
 }
 
 // StateDigest returns the digest that this node computed at an index.
@@ -45,7 +46,7 @@ func (p Peers) Stats(ctx context.Context, address string) (transport.PeerStats, 
 	if err != nil {
 		return transport.PeerStats{}, fmt.Errorf("stats of %s: %w", address, err)
 	}
-	return transport.PeerStats{ID: s.NodeId, LastTerm: s.Term, LastIndex: s.LastIndex, AppliedIndex: s.AppliedIndex}, nil
+	return transport.PeerStats{ID: s.NodeId, LastTerm: s.Term, LastIndex: s.LastIndex, AppliedIndex: s.AppliedIndex, Wall: clock.Millis(s.WallMs)}, nil
 }
 
 // Digest implements transport.Peers. It reports "" while the peer has none.

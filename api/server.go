@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -34,9 +33,9 @@ var quickBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 
 // Config is what a server needs beside its node.
 type Config struct {
 	Listener net.Listener
-	// ServerTLS and ClientTLS are nil together: plaintext. With TLS every client
-	// must show a certificate.
-	ServerTLS, ClientTLS *tls.Config
+	// TLS secures the doors; every client must then show a certificate. nil is
+	// plaintext.
+	TLS *transport.TLS
 	// Observe is told about every call that ended, for metrics. May be nil.
 	Observe func(method string, code codes.Code, took time.Duration)
 	Log     *slog.Logger
@@ -54,16 +53,16 @@ type Server struct {
 
 // NewServer returns a server that serves once Run is called.
 func NewServer(cfg Config, node *transport.Node) *Server {
-	clientCreds, serverCreds := insecure.NewCredentials(), insecure.NewCredentials()
-	if cfg.ServerTLS != nil {
-		clientCreds, serverCreds = credentials.NewTLS(cfg.ClientTLS), credentials.NewTLS(cfg.ServerTLS)
+	creds := insecure.NewCredentials()
+	if cfg.TLS != nil {
+		creds = cfg.TLS.Credentials()
 	}
 	s := &Server{
 		cfg: cfg, node: node, health: health.NewServer(), drain: make(chan struct{}),
-		forward: NewForwarder(node, clientCreds),
+		forward: NewForwarder(node, creds),
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(serverCreds),
+		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(4096),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
@@ -147,7 +146,7 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 // guardNode lets only nodes of this cluster use the Node service: with TLS, the
 // certificate must be that of a node.
 func (s *Server) guardNode(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !strings.HasPrefix(info.FullMethod, "/"+tkcoordv1.Node_ServiceDesc.ServiceName+"/") || s.cfg.ServerTLS == nil {
+	if !strings.HasPrefix(info.FullMethod, "/"+tkcoordv1.Node_ServiceDesc.ServiceName+"/") || s.cfg.TLS == nil {
 		return next(ctx, req)
 	}
 	if p, ok := peer.FromContext(ctx); ok {
@@ -158,9 +157,11 @@ func (s *Server) guardNode(ctx context.Context, req any, info *grpc.UnaryServerI
 	return nil, status.Error(codes.PermissionDenied, "only nodes of this cluster may call this service")
 }
 
+// isNode reports whether a certificate is that of a node of this cluster.
 func (s *Server) isNode(c *x509.Certificate) bool {
 	for _, name := range c.DNSNames {
-		if strings.HasSuffix(name, transport.NodeDomain(s.node.Cluster())) {
+		node, rest, _ := strings.Cut(name, ".")
+		if node != "" && node+"."+rest == transport.CertName(node, s.node.Cluster()) {
 			return true
 		}
 	}

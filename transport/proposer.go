@@ -57,8 +57,8 @@ func DefaultProposerConfig() ProposerConfig {
 // busier the cluster is, the larger its entries are: nobody waits for a batch to
 // fill, and the disk is never the price of a single command.
 //
-// Propose may be called by any number of goroutines. Commands are accepted only
-// while lead runs.
+// Propose may be called by any number of goroutines. Commands are accepted from
+// accept(true) until lead returns.
 type Proposer struct {
 	cfg   ProposerConfig
 	apply func(entry []byte, timeout time.Duration) raft.ApplyFuture
@@ -97,7 +97,7 @@ type Applied struct {
 	Now   clock.Millis
 }
 
-// NewProposer returns a proposer that accepts nothing until lead runs. id must
+// NewProposer returns a proposer that accepts nothing yet. id must
 // not be 0 and differ from those of all other processes.
 func NewProposer(cfg ProposerConfig, id uint64, apply func([]byte, time.Duration) raft.ApplyFuture, stamp func() clock.Millis) *Proposer {
 	return &Proposer{cfg: cfg, id: id, apply: apply, stamp: stamp, arrive: make(chan struct{}, 1)}
@@ -158,7 +158,6 @@ func (p *Proposer) signal() {
 // It returns when no entry of its own is in flight any more. Commands that were
 // not proposed by then are refused.
 func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
-	p.accept(true)
 	slots := make(chan struct{}, p.cfg.InFlight)
 	var flying sync.WaitGroup
 	defer func() {

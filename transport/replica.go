@@ -25,10 +25,12 @@ type Replica struct {
 	mu      sync.RWMutex // Apply, Restore and Freeze write; queries read
 	machine *fsm.Machine
 	halted  error
+	born    bool          // the cluster has its identity
 	changed chan struct{} // closed at the next change that subscribers care about
 	changes []policyChange
 	digests []StateDigest // newest last
 
+	applied appliedIndex
 	hashing sync.WaitGroup
 }
 
@@ -75,11 +77,14 @@ func (r *Replica) Apply(l *raft.Log) any {
 	r.announce(out)
 	r.mu.Unlock()
 	r.clock.Note(out.Now)
+	r.applied.advance(l.Index)
 	return out
 }
 
 // announce wakes subscribers and starts a digest that is due. mu is held.
 func (r *Replica) announce(out fsm.Outcome) {
+	born := r.machine.ClusterID() != "" && !r.born
+	r.born = r.born || born
 	if len(out.ChangedPolicies) > 0 {
 		r.changes = append(r.changes, policyChange{r.machine.PolicyVersion(), out.ChangedPolicies})
 		if len(r.changes) > keptChanges {
@@ -89,7 +94,7 @@ func (r *Replica) announce(out fsm.Outcome) {
 	if out.DigestDue {
 		r.startDigest()
 	}
-	if len(out.ChangedPolicies) > 0 || out.AlarmsChanged {
+	if born || len(out.ChangedPolicies) > 0 || out.AlarmsChanged {
 		r.wake()
 	}
 }
@@ -126,8 +131,8 @@ func (r *Replica) DigestAt(index uint64) (string, bool) {
 	return "", false
 }
 
-// Changed returns a channel that is closed when policies, alarms or digests
-// change after this call.
+// Changed returns a channel that is closed when policies, alarms, digests or the
+// cluster's identity change after this call.
 func (r *Replica) Changed() <-chan struct{} {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -192,10 +197,12 @@ func (r *Replica) Restore(in io.ReadCloser) (err error) {
 	}
 	r.mu.Lock()
 	r.machine = m
+	r.born = m.ClusterID() != ""
 	r.changes = nil
 	r.wake()
 	r.mu.Unlock()
 	r.clock.Note(m.Now())
+	r.applied.advance(m.Index())
 	r.log.Info("restored from snapshot", "index", m.Index(), "clock", int64(m.Now()))
 	return nil
 }

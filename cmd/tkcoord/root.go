@@ -39,6 +39,9 @@ const (
 // commands returns the root's commands. A new one is added here.
 func commands(a *cli) []*cobra.Command {
 	return []*cobra.Command{
+		newDevCommand(a),
+		newServeCommand(a),
+		newBenchCommand(a),
 		newStatusCommand(a),
 		newMemberCommand(a),
 		newDigestCommand(a),

@@ -1,0 +1,14 @@
+//go:build !faults
+
+package main
+
+import (
+	"github.com/spf13/pflag"
+	"github.com/tkcoord/tkcoord/transport"
+)
+
+// A program built without the faults tag has no seams for the fault suite.
+
+func registerFaults(*pflag.FlagSet, *serveOptions) {}
+
+func injectFaults(*serveOptions, *transport.NodeConfig) error { return nil }

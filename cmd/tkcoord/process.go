@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tkcoord/tkcoord/api"
+	"github.com/tkcoord/tkcoord/transport"
+	"golang.org/x/sync/errgroup"
+)
+
+// A process is one node with its doors: what `tkcoord serve` runs, and `tkcoord
+// dev` runs several of.
+type process struct {
+	log     *slog.Logger
+	node    *transport.Node
+	server  *api.Server
+	metrics *metrics
+	grpc    net.Listener
+	http    net.Listener
+	kill    chan struct{}
+	killed  sync.Once
+}
+
+// processConfig is what the listeners and doors need beside the node's own
+// configuration.
+type processConfig struct {
+	node transport.NodeConfig
+	// Addresses to listen on. Port 0 picks a free one; the addresses that
+	// others are told are then made from it and the advertised host.
+	grpc, raft, http string
+	advertise        string         // host that others reach this node at; "" is the listener's
+	doorTLS          *transport.TLS // secures gRPC; nil is plaintext
+	log              *slog.Logger
+}
+
+// openProcess opens listeners and the node. Close undoes it.
+func openProcess(c processConfig) (_ *process, err error) {
+	p := &process{log: c.log, kill: make(chan struct{})}
+	var opened []net.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range opened {
+				err = errors.Join(err, ignoreClosed(l.Close()))
+			}
+		}
+	}()
+	listen := func(door, address string) net.Listener {
+		if err != nil {
+			return nil
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err != nil {
+			err = fmt.Errorf("listen for %s: %w", door, err)
+			return nil
+		}
+		opened = append(opened, l)
+		return l
+	}
+	p.grpc, p.http = listen("gRPC", c.grpc), listen("HTTP", c.http)
+	c.node.RaftListener = listen("raft", c.raft)
+	if err != nil {
+		return nil, err
+	}
+	c.node.GRPCAddress = advertised(p.grpc, c.advertise)
+	c.node.HTTPAddress = advertised(p.http, c.advertise)
+	c.node.RaftAddress = advertised(c.node.RaftListener, c.advertise)
+	if p.metrics, err = newMetrics(); err != nil {
+		return nil, err
+	}
+	c.node.Observe, c.node.Log = p.metrics.observeStore, c.log
+	if p.node, err = transport.OpenNode(c.node); err != nil {
+		return nil, err
+	}
+	p.server = api.NewServer(api.Config{
+		Listener: p.grpc, TLS: c.doorTLS, Observe: p.metrics.observeCall, Log: c.log,
+	}, p.node)
+	if err := p.metrics.watchNode(p.node); err != nil {
+		return nil, errors.Join(err, p.node.Close())
+	}
+	return p, nil
+}
+
+// advertised returns the address of a listener under the host that others use.
+func advertised(l net.Listener, host string) string {
+	at := l.Addr().(*net.TCPAddr)
+	if host == "" {
+		host = at.IP.String()
+	}
+	return net.JoinHostPort(host, fmt.Sprint(at.Port))
+}
+
+// Bounds of a graceful shutdown.
+const (
+	handOverTime = 3 * time.Second
+	drainTime    = 5 * time.Second
+)
+
+// Run serves until ctx ends. Then it hands leadership over, lets calls under way
+// finish, and stops.
+func (p *process) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(work)
+	g.Go(func() error { return p.node.Run(gctx, p.server.Peers()) })
+	g.Go(func() error { return p.server.Run(gctx, drainTime) })
+	g.Go(func() error { return serveHTTP(gctx, p.http, httpHandler(p.node, p.metrics)) })
+	g.Go(func() error {
+		select {
+		case <-gctx.Done():
+		case <-p.kill:
+			stop()
+		case <-ctx.Done():
+			quit, cancel := context.WithTimeout(work, handOverTime)
+			defer cancel()
+			if err := p.node.HandOver(quit); err != nil {
+				p.log.Warn("leadership not handed over", "err", err)
+			}
+			stop()
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// whenReady returns a context that ends once the node is ready, or with ctx.
+func (p *process) whenReady(ctx context.Context) context.Context {
+	ready, done := context.WithCancel(ctx)
+	go func() {
+		defer done()
+		t := time.NewTicker(10 * time.Millisecond)
+		defer t.Stop()
+		for p.node.Ready() != nil && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+		}
+	}()
+	return ready
+}
+
+// Kill makes Run return at once, without handing anything over.
+func (p *process) Kill() { p.killed.Do(func() { close(p.kill) }) }
+
+// Close frees what openProcess took. Run must have returned.
+func (p *process) Close() error {
+	return errors.Join(p.node.Close(), ignoreClosed(p.grpc.Close()), ignoreClosed(p.http.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
