@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,14 +71,24 @@ func (s listSnapshot) Persist(sink raft.SnapshotSink) error {
 func (s listSnapshot) Release() {}
 
 // A memTransport is raft's in-memory transport with what RaftTransport has:
-// no pipelining, acknowledgements noted, and here also each answer held back
-// while the receiver is in held.
+// no pipelining, and acknowledgements noted. The answers of one peer can be held
+// back on their way.
 type memTransport struct {
 	*raft.InmemTransport
 	acks acks
 
-	mu   sync.Mutex
-	held map[raft.ServerID]chan struct{} // closed to let answers through
+	mu      sync.Mutex                      // guards held
+	held    map[raft.ServerID]chan struct{} // closed to let answers through
+	waiting atomic.Int64                    // good answers that are held back
+}
+
+// hold keeps back the answers of a peer until release is called.
+func (m *memTransport) hold(peer raft.ServerID) (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	gate := make(chan struct{})
+	m.held[peer] = gate
+	return func() { close(gate) }
 }
 
 func (m *memTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
@@ -91,6 +102,9 @@ func (m *memTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress
 		hold := m.held[id]
 		m.mu.Unlock()
 		if hold != nil {
+			if err == nil {
+				m.waiting.Add(1)
+			}
 			<-hold
 		}
 		return err
