@@ -44,8 +44,8 @@ func TestOperationsComeBack(t *testing.T) {
 	lost := w.Call(Call{Kind: KindExchange, Target: "n2", Exchange: req, Repeat: first})
 	// The writer is not closed: that is what a kill leaves.
 	c := readBack(t, path)
-	if err := (History{c}).Validate(); err != nil {
-		t.Fatal(err)
+	if err := (History{c}).Validate(); err != nil || c.Complete {
+		t.Fatalf("complete %v, %v", c.Complete, err)
 	}
 	if len(c.Ops) != 2 {
 		t.Fatalf("%d operations, want 2", len(c.Ops))
@@ -132,6 +132,9 @@ func TestUnplacedAdmissionHidesItsInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := readBack(t, path)
+	if !c.Complete {
+		t.Error("a record that was closed counts as incomplete")
+	}
 	if len(c.Admitted) != 1 || c.Admitted[0].Last != 0 || c.Admitted[0].Units != 1 {
 		t.Errorf("admissions are %+v", c.Admitted)
 	}

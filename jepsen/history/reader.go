@@ -26,7 +26,10 @@ type Client struct {
 	// Truncated: the file ends in the middle of a line, as it does when its
 	// client is killed.
 	Truncated bool
-	names     map[int]Budget
+	// Complete: the client closed its record, so its sums lack nothing.
+	Complete bool
+	// Names of the keys, by the number they have in this file.
+	Names map[int]Budget
 }
 
 // An Op is an operation from its call to its return.
@@ -54,7 +57,7 @@ type Denial struct {
 }
 
 // Budget returns what a key number of this client's file means.
-func (c *Client) Budget(key int) Budget { return c.names[key] }
+func (c *Client) Budget(key int) Budget { return c.Names[key] }
 
 // A History is all clients of a run, by name.
 type History []*Client
@@ -92,7 +95,7 @@ func ReadDir(dir string) (History, error) {
 
 // Read reads one file. Only its last line may be damaged.
 func Read(r io.Reader) (*Client, error) {
-	c := &Client{names: make(map[int]Budget)}
+	c := &Client{Names: make(map[int]Budget)}
 	open := make(map[int64]int) // index of an operation in c.Ops
 	in := bufio.NewReaderSize(r, 1<<20)
 	for n := 1; ; n++ {
@@ -134,7 +137,7 @@ func (c *Client) take(l *line, n int, open map[int64]int) error {
 		}
 		c.Head = *l.Head
 	case l.Name != nil:
-		c.names[l.Name.Key] = Budget{l.Name.Policy, l.Name.Name}
+		c.Names[l.Name.Key] = Budget{l.Name.Policy, l.Name.Name}
 	case l.Call != nil:
 		if _, twice := open[l.Call.Op]; twice {
 			return fmt.Errorf("operation %d is called twice", l.Call.Op)
@@ -144,17 +147,19 @@ func (c *Client) take(l *line, n int, open map[int64]int) error {
 	case l.Return != nil:
 		return c.end(l.Return, open)
 	case l.Admitted != nil:
-		b, ok := c.names[l.Admitted.Key]
+		b, ok := c.Names[l.Admitted.Key]
 		if !ok {
 			return fmt.Errorf("key %d has no name", l.Admitted.Key)
 		}
 		c.Admitted = append(c.Admitted, Admission{b, *l.Admitted})
 	case l.Denied != nil:
-		b, ok := c.names[l.Denied.Key]
+		b, ok := c.Names[l.Denied.Key]
 		if !ok {
 			return fmt.Errorf("key %d has no name", l.Denied.Key)
 		}
 		c.Denied = append(c.Denied, Denial{b, *l.Denied})
+	case l.End != nil:
+		c.Complete = true
 	default:
 		return errors.New("the line holds nothing that is known")
 	}

@@ -33,9 +33,19 @@ const Never Time = 1<<63 - 1
 type Head struct {
 	Version int    `json:"version"`
 	Client  string `json:"client"` // unique in a run
-	Role    string `json:"role"`   // what it does, for people
-	Began   Time   `json:"began"`
+	Role    string `json:"role"`
+	// Edge is the identity under which it asks. A client that starts again has a
+	// new name and may have the same identity.
+	Edge  string `json:"edge,omitempty"`
+	Began Time   `json:"began"`
 }
+
+// Roles of clients.
+const (
+	RoleEdge   = "edge"   // the SDK: admits, and is checked against what it was granted
+	RoleDirect = "direct" // speaks the protocol by hand
+	RoleAdmin  = "admin"  // changes policies
+)
 
 // Version of the format.
 const Version = 1
@@ -163,4 +173,5 @@ type line struct {
 	Return   *Return   `json:"ret,omitempty"`
 	Admitted *Admitted `json:"adm,omitempty"`
 	Denied   *Denied   `json:"den,omitempty"`
+	End      *Time     `json:"end,omitempty"` // the client closed its record: nothing is missing
 }

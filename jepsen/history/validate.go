@@ -73,7 +73,7 @@ func (c *Client) fits(o *Op) error {
 		return fmt.Errorf("%d answers to %d asks", len(o.Reply.Answers), len(o.Exchange.Asks))
 	}
 	for _, a := range o.Exchange.Asks {
-		if _, known := c.names[a.Key]; !known {
+		if _, known := c.Names[a.Key]; !known {
 			return fmt.Errorf("key %d has no name", a.Key)
 		}
 	}

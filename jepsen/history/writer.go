@@ -127,6 +127,8 @@ func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sums.settle(w, Never)
+	now := Now()
+	w.put(line{End: &now})
 	w.flush()
 	return errors.Join(w.err, w.file.Close())
 }
