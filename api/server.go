@@ -28,6 +28,10 @@ import (
 // names around it.
 const MaxMessage = 1 << 20
 
+// streamWorkers serve calls without starting a goroutine for each. Calls beyond
+// them start one.
+const streamWorkers = 128
+
 var quickBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
 
 // Config is what a server needs beside its node.
@@ -65,6 +69,7 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(4096),
+		grpc.NumStreamWorkers(streamWorkers), // their stacks have grown already
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(s.observe, s.guardNode),

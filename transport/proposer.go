@@ -30,7 +30,9 @@ type ProposerConfig struct {
 	MaxCommands int
 	MaxBytes    int
 	// InFlight is how many entries may be on their way through raft at once.
-	// While that many are, arriving commands collect for the next one.
+	// While that many are, arriving commands collect for the next one. With one,
+	// entries are as large and as few as they can be; more helps only where
+	// batches are full and processors idle.
 	InFlight int
 	// MaxQueue and MaxQueueBytes bound the commands that wait. Beyond them
 	// Propose refuses with ErrOverloaded.
@@ -45,7 +47,7 @@ func DefaultProposerConfig() ProposerConfig {
 	return ProposerConfig{
 		MaxCommands:    1024,
 		MaxBytes:       fsm.MaxEntryBytes,
-		InFlight:       3,
+		InFlight:       1,
 		MaxQueue:       16_384,
 		MaxQueueBytes:  32 << 20,
 		EnqueueTimeout: 2 * time.Second,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -75,7 +76,7 @@ type demo struct {
 // A tally counts every admission by window, independently of the edges' and the
 // cluster's own counters: what the limit is checked against.
 type tally struct {
-	admitted, denied atomic.Int64
+	admitted, denied, lost atomic.Int64 // lost: denied for lack of a coordinator
 
 	mu    sync.Mutex // guards the rest
 	byKey map[tallied]int64
@@ -140,12 +141,18 @@ func demoPolicy(name string, policies []policy.Policy) (policy.Policy, error) {
 	return policies[0], nil
 }
 
+// demoPatience is how long a request without credits waits for a leader before
+// the fail policy denies it: longer than an election on a busy machine.
+const demoPatience = 10 * time.Second
+
 func (d *demo) open(ctx context.Context, i int) (*edge.Edge, error) {
 	cfg := edge.DefaultConfig()
 	cfg.EdgeID = fmt.Sprintf("demo-%03d-%d", i, os.Getpid())
 	for _, m := range d.cluster.members {
 		cfg.Addresses = append(cfg.Addresses, m.addresses().GRPC)
 	}
+	cfg.Patience = demoPatience
+	cfg.Logger = slog.New(slog.DiscardHandler) // the view says it all
 	cfg.OnAdmit = func(_, key string, n int64, w escrow.Window, _ clock.Nanos) {
 		d.tally.admit(key, n, w, int64(d.policy.Limit))
 	}
@@ -164,13 +171,12 @@ func (t *tally) admit(key string, n int64, w escrow.Window, limit int64) {
 	}
 }
 
-// drive sends one edge's requests at the configured rate. The first request of a
-// key waits for credits, later ones do not wait.
+// drive sends one edge's requests at the configured rate. A request that finds
+// no credits waits for one exchange.
 func (d *demo) drive(ctx context.Context, e *edge.Edge) {
 	l := e.Limiter(d.policy.Name)
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	zipf := rand.NewZipf(rng, d.opts.skew, 1, uint64(d.opts.keys-1))
-	known := make(map[uint64]bool)
 	const slice = 5 * time.Millisecond
 	t := time.NewTicker(slice)
 	defer t.Stop()
@@ -184,15 +190,17 @@ func (d *demo) drive(ctx context.Context, e *edge.Edge) {
 			last = now
 		}
 		for ; owed >= 1; owed-- {
-			k := zipf.Uint64()
-			key := fmt.Sprintf("tenant-%d", k)
-			ok := false
-			if known[k] {
-				ok = l.Allow(key, 1)
-			} else if dec, err := l.Check(ctx, key, 1); ctx.Err() == nil {
-				ok, known[k] = err == nil && dec.Allowed, true
-			} else {
-				return
+			key := fmt.Sprintf("tenant-%d", zipf.Uint64())
+			ok := l.Allow(key, 1)
+			if !ok { // no credits at hand: wait for an answer, as a server would
+				dec, err := l.Check(ctx, key, 1)
+				if ctx.Err() != nil {
+					return
+				}
+				ok = err == nil && dec.Allowed
+				if !ok && dec.Source == edge.FromFail {
+					d.tally.lost.Add(1)
+				}
 			}
 			if !ok {
 				d.tally.denied.Add(1)

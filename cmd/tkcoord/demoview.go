@@ -67,17 +67,6 @@ func (d *demo) overshoot() int64 {
 	return max(0, d.tally.worst)
 }
 
-// lost returns the requests denied for lack of a coordinator: no credits, and
-// nobody to ask.
-func (d *demo) lost() (n int64) {
-	for _, e := range d.edges {
-		for _, p := range e.Stats().Policies {
-			n += int64(p.FailedClosed)
-		}
-	}
-	return n
-}
-
 func (d *demo) leads() (id string, elections uint64) {
 	id = "none"
 	if m := d.cluster.leader(); m != nil {
@@ -104,7 +93,7 @@ func (d *demo) line(w io.Writer, a, b frame, since time.Duration) {
 	adm, den, exch, per := rates(a, b)
 	leader, term := d.leads()
 	fmt.Fprintf(w, "%4.0fs  admitted %8.0f/s  denied %7.0f/s  exchanges %6.0f/s  admissions/exchange %7.1f  leader %-4s term %-4d kills %-3d worst Δ %d  denied without coordinator %d\n",
-		since.Seconds(), adm, den, exch, per, leader, term, d.kills.Load(), d.overshoot(), d.lost())
+		since.Seconds(), adm, den, exch, per, leader, term, d.kills.Load(), d.overshoot(), d.tally.lost.Load())
 }
 
 func (d *demo) block(w io.Writer, a, b frame, first bool) {
@@ -124,7 +113,7 @@ func (d *demo) block(w io.Writer, a, b frame, first bool) {
 	row("leader", "%12s      term %d (grows with each election)", leader, term)
 	row("leader killed", "%12d times", d.kills.Load())
 	row("worst Δ so far", "%12d      admitted − limit of any key and window", d.overshoot())
-	row("denied without coordinator", "%12d      no credits, and nobody to ask", d.lost())
+	row("denied without coordinator", "%12d      no credits, and nobody to ask", d.tally.lost.Load())
 	row("", "%d edges, policy %s: %d per %s and key", len(d.edges), d.policy.Name, d.policy.Limit, describeWindow(d.policy))
 }
 
@@ -135,5 +124,5 @@ func (d *demo) sum(w io.Writer, took time.Duration) {
 		per = float64(f.admitted) / float64(f.exchanges)
 	}
 	fmt.Fprintf(w, "\nin %.0f s: admitted %d, denied %d (%d of them without a coordinator), %d exchanges, %.1f admissions per exchange, leader killed %d times, worst Δ %d\n",
-		took.Seconds(), f.admitted, f.denied, d.lost(), f.exchanges, per, d.kills.Load(), d.overshoot())
+		took.Seconds(), f.admitted, f.denied, d.tally.lost.Load(), f.exchanges, per, d.kills.Load(), d.overshoot())
 }

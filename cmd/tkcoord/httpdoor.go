@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/tkcoord/tkcoord/transport"
@@ -17,8 +18,14 @@ import (
 //	/metrics  Prometheus
 //	/healthz  200 while the process lives and its state machine runs
 //	/readyz   200 while the node should be sent traffic, else 503 and why
-func httpHandler(n *transport.Node, m *metrics) http.Handler {
+//	/debug/pprof/  profiles, if they are switched on
+func httpHandler(n *transport.Node, m *metrics, profiles bool) http.Handler {
 	mux := http.NewServeMux()
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	mux.Handle("GET /metrics", m.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { verdict(w, n.Replica().Halted()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { verdict(w, n.Ready()) })

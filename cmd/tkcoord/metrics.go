@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ type metrics struct {
 	provider *sdkmetric.MeterProvider
 	store    metric.Float64Histogram
 	calls    metric.Float64Histogram
+	made     sync.Map // attributes by label values
 }
 
 // maxPolicySeries bounds the policies with series of their own. The rest is
@@ -59,12 +61,27 @@ func (m *metrics) handler() http.Handler {
 }
 
 func (m *metrics) observeStore(op string, took time.Duration) {
-	m.store.Record(context.Background(), took.Seconds(), metric.WithAttributes(attribute.String("op", op)))
+	m.store.Record(context.Background(), took.Seconds(), m.labels("op", op, "", ""))
 }
 
 func (m *metrics) observeCall(method string, code codes.Code, took time.Duration) {
-	m.calls.Record(context.Background(), took.Seconds(), metric.WithAttributes(
-		attribute.String("method", method), attribute.String("code", code.String())))
+	m.calls.Record(context.Background(), took.Seconds(), m.labels("method", method, "code", code.String()))
+}
+
+// labels returns the attributes of a measurement, made once for each
+// combination: there are few, and making them costs more than the measurement.
+func (m *metrics) labels(k1, v1, k2, v2 string) metric.MeasurementOption {
+	key := [4]string{k1, v1, k2, v2}
+	if o, ok := m.made.Load(key); ok {
+		return o.(metric.MeasurementOption)
+	}
+	attrs := []attribute.KeyValue{attribute.String(k1, v1)}
+	if k2 != "" {
+		attrs = append(attrs, attribute.String(k2, v2))
+	}
+	o := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	m.made.Store(key, o)
+	return o
 }
 
 // watchNode registers what is read off a node when metrics are collected.

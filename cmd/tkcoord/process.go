@@ -17,14 +17,15 @@ import (
 // A process is one node with its doors: what `tkcoord serve` runs, and `tkcoord
 // dev` runs several of.
 type process struct {
-	log     *slog.Logger
-	node    *transport.Node
-	server  *api.Server
-	metrics *metrics
-	grpc    net.Listener
-	http    net.Listener
-	kill    chan struct{}
-	killed  sync.Once
+	log      *slog.Logger
+	node     *transport.Node
+	server   *api.Server
+	metrics  *metrics
+	grpc     net.Listener
+	http     net.Listener
+	kill     chan struct{}
+	profiles bool
+	killed   sync.Once
 }
 
 // processConfig is what the listeners and doors need beside the node's own
@@ -36,12 +37,13 @@ type processConfig struct {
 	grpc, raft, http string
 	advertise        string         // host that others reach this node at; "" is the listener's
 	doorTLS          *transport.TLS // secures gRPC; nil is plaintext
+	profiles         bool           // serve /debug/pprof/ over HTTP
 	log              *slog.Logger
 }
 
 // openProcess opens listeners and the node. Close undoes it.
 func openProcess(c processConfig) (_ *process, err error) {
-	p := &process{log: c.log, kill: make(chan struct{})}
+	p := &process{log: c.log, profiles: c.profiles, kill: make(chan struct{})}
 	var opened []net.Listener
 	defer func() {
 		if err != nil {
@@ -109,7 +111,7 @@ func (p *process) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(work)
 	g.Go(func() error { return p.node.Run(gctx, p.server.Peers()) })
 	g.Go(func() error { return p.server.Run(gctx, drainTime) })
-	g.Go(func() error { return serveHTTP(gctx, p.http, httpHandler(p.node, p.metrics)) })
+	g.Go(func() error { return serveHTTP(gctx, p.http, httpHandler(p.node, p.metrics, p.profiles)) })
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():

@@ -32,7 +32,8 @@ type serveOptions struct {
 	insecure                      bool
 	gossipKey                     string
 	logLevel, logFormat           string
-	faults                        string
+	faults                        string // file that the fault suite writes, only with the tag
+	profiles                      bool
 	maxLease, sessionIdle         time.Duration
 	drift, slew                   int64
 	tuning                        transport.NodeConfig
@@ -71,6 +72,7 @@ func (o *serveOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.policies, "policies", "", "`file` of policies for a cluster that has never had any")
 	f.BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS: anyone who reaches the ports is trusted")
 	f.StringVar(&o.gossipKey, "gossip-key", "", "secret of 16, 24 or 32 bytes, base64, that encrypts gossip")
+	f.BoolVar(&o.profiles, "pprof", false, "serve profiles at /debug/pprof/ of the HTTP address")
 	f.StringVar(&o.logLevel, "log-level", o.logLevel, "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", o.logFormat, "text or json")
 	f.DurationVar(&o.maxLease, "max-lease-ttl", o.maxLease, "longest time an edge may spend a grant without renewing it; fixed when the cluster is formed")
@@ -240,7 +242,7 @@ func (o *serveOptions) processConfig(log *slog.Logger) (processConfig, error) {
 	if err := injectFaults(o, &n); err != nil {
 		return processConfig{}, err
 	}
-	c := processConfig{node: n, grpc: o.grpc, raft: o.raft, http: o.http, advertise: o.advertise, log: log}
+	c := processConfig{node: n, grpc: o.grpc, raft: o.raft, http: o.http, advertise: o.advertise, profiles: o.profiles, log: log}
 	if (o.tls != transport.TLSFiles{}) {
 		if c.doorTLS, err = o.tls.Open(log); err != nil {
 			return processConfig{}, err
