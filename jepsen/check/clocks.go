@@ -57,7 +57,7 @@ func clocks(x *Case, p *problems) {
 	p.stat("stamps compared", "%d", pairs)
 	p.stat("steps of the clock", "%d", steps)
 	if pairs > 0 {
-		p.stat("closest to the bound", "%v below it", time.Duration(-tightest))
+		p.stat("closest to the bound", "%v below it", time.Duration(-tightest).Round(time.Microsecond))
 	}
 }
 

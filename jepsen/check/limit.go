@@ -155,7 +155,7 @@ func owners(x *Case, p *problems) {
 	}
 	p.stat("slots of admissions in windows that ended", "%d", ended)
 	if known {
-		p.stat("closest to the end", "%v before it", -closest)
+		p.stat("closest to the end", "%v before it", (-closest).Round(time.Microsecond))
 	}
 	if unplaced > 0 {
 		p.stat("slots whose instant is not known", "%d", unplaced)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
@@ -69,4 +70,29 @@ func (s *Story) Covered() float64 {
 
 func (id RequestID) String() string {
 	return fmt.Sprintf("%s/%x/%d", id.Edge, id.Incarnation, id.Seq)
+}
+
+// Describe says what entry index holds, for people.
+func (s *Story) Describe(index uint64) string {
+	var b strings.Builder
+	for i := range s.Log.Entries {
+		e := &s.Log.Entries[i]
+		if e.Index != index {
+			continue
+		}
+		fmt.Fprintf(&b, "entry %d of term %d, %v\n", e.Index, e.Term, e.Type)
+		parts, err := fsm.Decode(e.Data)
+		if err != nil {
+			break
+		}
+		fmt.Fprintf(&b, "stamp %d\n", parts.Stamp)
+		for _, c := range parts.Commands {
+			text := fmt.Sprintf("%T %+v", c, c)
+			if x, ok := c.(*fsm.Exchange); ok {
+				text = fmt.Sprintf("exchange of %s, incarnation %x, session %d, seq %d: %+v", x.EdgeID, x.Incarnation, x.Session, x.Seq, x.Asks)
+			}
+			fmt.Fprintln(&b, strings.ToValidUTF8(text[:min(len(text), 500)], ""))
+		}
+	}
+	return b.String()
 }
