@@ -28,4 +28,14 @@ var (
 	// ErrStoreFailed says that the log or the stable store failed, now or
 	// earlier. It is for good: the process has to restart.
 	ErrStoreFailed = errors.New("store failed")
+
+	// From changes to the membership. Nothing was changed.
+
+	// ErrUnknownMember says that a server is not in the cluster, or that gossip
+	// does not know it.
+	ErrUnknownMember = errors.New("no such server")
+
+	// ErrQuorum says that the servers that would remain, or those of them that
+	// answer, are no majority, so that nothing could be committed any more.
+	ErrQuorum = errors.New("would cost the cluster its majority")
 )
