@@ -36,8 +36,7 @@ type ClusterClock struct {
 
 	mu     sync.Mutex // guards the rest
 	source clock.Source
-	leads  bool
-	stamps clock.Millis // newest stamp handed out
+	stamps clock.Millis // newest stamp handed out under this leadership
 }
 
 // NewClusterClock returns a clock that has seen no entry.
@@ -59,7 +58,10 @@ func (c *ClusterClock) Lead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.source.Lead()
-	c.leads = true
+	// NB: stamps of an earlier leadership may not have been committed. Going on
+	// from them would lead the clock of those who led in between, and outrun real
+	// time.
+	c.stamps = 0
 }
 
 // Follow ends leadership.
@@ -67,7 +69,6 @@ func (c *ClusterClock) Follow() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.source.Follow()
-	c.leads = false
 }
 
 // Stamp reads the clock for a batch that has just been sealed.
@@ -94,19 +95,17 @@ func (c *ClusterClock) WallOffset() clock.Millis { return c.clocks.Wall() - c.No
 const stepBeyond clock.Millis = 1000
 
 // steer follows the median wall clock of the voters for as long as ctx lives:
-// small distances by slewing, larger lags by a step. A cluster clock that is
-// ahead is never stepped back; onAhead is told.
-func (c *ClusterClock) steer(ctx context.Context, every time.Duration, median func() (clock.Millis, bool), step func(context.Context, clock.Millis) error, onAhead func(clock.Millis)) error {
+// small distances by slewing, larger lags by a step, which is tried again with
+// the next round if it fails. A cluster clock that is ahead is never stepped
+// back; onAhead is told.
+func (c *ClusterClock) steer(ctx context.Context, every time.Duration, median func() (clock.Millis, bool), step func(context.Context, clock.Millis), onAhead func(clock.Millis)) error {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		if lag, ok := median(); ok {
-			switch {
-			case lag > stepBeyond:
-				if err := step(ctx, c.Now()+lag); err != nil && ctx.Err() == nil {
-					return err
-				}
-			default:
+			if lag > stepBeyond {
+				step(ctx, c.Now()+lag)
+			} else {
 				c.slew(lag)
 			}
 			onAhead(-lag)

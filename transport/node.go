@@ -319,10 +319,11 @@ func (n *Node) steer(ctx context.Context) error {
 			}
 			return lag, ok
 		},
-		func(ctx context.Context, to clock.Millis) error {
+		func(ctx context.Context, to clock.Millis) {
 			n.log.Warn("cluster clock steps forward", "from", int64(n.clock.Now()), "to", int64(to))
-			_, err := n.Propose(ctx, fsm.Step{To: to})
-			return err
+			if _, err := n.Propose(ctx, fsm.Step{To: to}); err != nil && ctx.Err() == nil {
+				n.log.Warn("clock not stepped, will try again", "err", err)
+			}
 		},
 		func(ahead clock.Millis) { n.alarmClock(ctx, ahead) })
 }
