@@ -117,8 +117,8 @@ type Node struct {
 	heard         map[string]heard // what the voters said last; nil unless leading
 }
 
-// Open starts raft and gossip on a node's data directory. Close undoes it. Run
-// must be called for the node to do anything.
+// OpenNode starts raft and gossip on a node's data directory. Close undoes it.
+// Run must be called for the node to do anything.
 func OpenNode(cfg NodeConfig) (_ *Node, err error) {
 	n := &Node{cfg: cfg, log: cfg.Log, leaderChanged: make(chan struct{})}
 	defer func() {
@@ -240,7 +240,7 @@ func (n *Node) Run(ctx context.Context, peers Peers) error {
 }
 
 // lead does a leader's work until ctx ends with its leadership. Failing to
-// establish the term gives leadership up.
+// establish the term, or to go on with it, gives leadership up.
 func (n *Node) lead(ctx context.Context, term uint64) error {
 	// NB: only after the barrier is the newest applied entry the newest stamped
 	// one, which Lemma 1 needs.
@@ -250,12 +250,14 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	n.clock.Lead()
 	n.reads.Established(term)
 	n.log.Info("leading", "term", term, "clock", int64(n.clock.Now()))
+	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	n.proposer.accept(true)
 	work.Go(func() { n.proposer.lead(ctx, n.cfg.Tick) })
 	defer func() {
 		n.leading.Store(false)
 		n.notifyLeader()
+		cancel()
 		work.Wait()
 		n.mu.Lock()
 		n.heard = nil
@@ -272,10 +274,28 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error { return n.members.Lead(gctx) })
 	g.Go(func() error { return n.steer(gctx) })
 	g.Go(func() error { return n.compareNowAndThen(gctx) })
+	g.Go(func() error { return n.whileServing(gctx) })
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// whileServing returns why this node must not serve as soon as there is a reason:
+// a leader that does not serve would keep the others, which forward to it, from
+// serving either.
+func (n *Node) whileServing(ctx context.Context) error {
+	for {
+		changed := n.replica.Changed()
+		if err := n.Serving(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
 }
 
 // barrierTimeout bounds the wait for raft's queue, not for the commit.
