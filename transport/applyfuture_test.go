@@ -36,7 +36,7 @@ func TestAwait(t *testing.T) {
 func TestAwaitShutdownUnderLoad(t *testing.T) {
 	gate := make(chan struct{})
 	c := newMemCluster(t, 1, func(_ int, n *memNode) { n.fsm.gate = gate })
-	lead := c[c.leader(t)]
+	lead := c[0]
 	const waiters = 50
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan error, waiters)

@@ -72,28 +72,23 @@ func TestBoundaryEndsSnapshotLoop(t *testing.T) {
 		n.snaps = countingSnapshots{n.snaps, &begun[i]}
 		useBoundary(t, n)
 	})
-	old := c.leader(t)
-	if err := c[old].Barrier(0).Error(); err != nil {
-		t.Fatal(err)
-	}
+	const old, lead = 0, 1
 	c.cut(old)
 	for i := range 200 { // never to be committed
 		c[old].Apply(fmt.Append(nil, "ghost", i), time.Second)
 	}
-	lead := c.leader(t, old)
+	c.elect(t, lead)
 	c.apply(t, lead, 30, "real")
 	if err := c[lead].Snapshot().Error(); err != nil {
 		t.Fatal(err)
 	}
 	c.connect(old)
-	pollUntil(t, "the old leader has caught up", func() bool {
-		return slices.Equal(c[old].fsm.contents(), c[lead].fsm.contents())
-	})
-	lead = c.leader(t)
-	c.apply(t, lead, 5, "late")
-	pollUntil(t, "the old leader follows", func() bool {
-		return slices.Equal(c[old].fsm.contents(), c[lead].fsm.contents())
-	})
+	for _, more := range []string{"late", "later"} {
+		c.apply(t, lead, 5, more)
+		pollUntil(t, "the old leader has caught up", func() bool {
+			return slices.Equal(c[old].fsm.contents(), c[lead].fsm.contents())
+		})
+	}
 	if n := begun[old].Load(); n > 3 {
 		t.Errorf("%d snapshots were installed on the old leader, want 1", n)
 	}
@@ -112,7 +107,6 @@ type fakeLeader struct {
 // of them committed.
 func newFakeLeader(t *testing.T, last, trailing uint64, setup func(*memNode)) *fakeLeader {
 	n := &memNode{config: memConfig(0), fsm: &listFSM{}, snaps: raft.NewInmemSnapshotStore()}
-	n.config.HeartbeatTimeout, n.config.ElectionTimeout = time.Minute, time.Minute
 	n.config.TrailingLogs = trailing
 	s := raft.NewInmemStore()
 	n.logs, n.stable = s, s
@@ -277,7 +271,7 @@ func TestBoundaryDoesNotStandForTheFirstEntry(t *testing.T) {
 // that they need the snapshot. The boundary must not paper over it.
 func TestBoundaryUserRestoreReachesFollowers(t *testing.T) {
 	c := newMemCluster(t, 3, func(_ int, n *memNode) { useBoundary(t, n) })
-	lead := c.leader(t)
+	const lead = 0
 	c.apply(t, lead, 10, "before")
 	if err := c[lead].Snapshot().Error(); err != nil {
 		t.Fatal(err)

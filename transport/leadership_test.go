@@ -283,6 +283,7 @@ func TestLeadershipCluster(t *testing.T) {
 	t.Run("", func(t *testing.T) {
 		var loops [3]*LeadershipLoop
 		c := newMemCluster(t, 3, func(i int, n *memNode) {
+			n.shortTimeouts()
 			loops[i] = NewLeadershipLoop(slog.New(slog.DiscardHandler))
 			loops[i].Configure(&n.config)
 		})

@@ -83,12 +83,14 @@ type memTransport struct {
 }
 
 // hold keeps back the answers of a peer until release is called.
-func (m *memTransport) hold(peer raft.ServerID) (release func()) {
+func (m *memTransport) hold(t testing.TB, peer raft.ServerID) (release func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	gate := make(chan struct{})
 	m.held[peer] = gate
-	return func() { close(gate) }
+	release = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(release) // or raft does not shut down
+	return release
 }
 
 func (m *memTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
@@ -125,8 +127,10 @@ type memNode struct {
 
 type memCluster []*memNode
 
-// newMemCluster starts n connected nodes that form a cluster. setup, if not
-// nil, may change a node before it starts.
+// newMemCluster starts n connected nodes that form a cluster, which node 0
+// leads. Timeouts are so long that leadership does not change by itself, however
+// busy the machine is; see memNode.shortTimeouts. setup, if not nil, may change a
+// node before it starts.
 func newMemCluster(t testing.TB, n int, setup func(i int, n *memNode)) memCluster {
 	t.Helper()
 	var c memCluster
@@ -155,6 +159,8 @@ func newMemCluster(t testing.TB, n int, setup func(i int, n *memNode)) memCluste
 	if err := c[0].BootstrapCluster(members).Error(); err != nil {
 		t.Fatal(err)
 	}
+	c.elect(t, 0)
+	c.settle(t)
 	return c
 }
 
@@ -162,14 +168,20 @@ func memConfig(i int) raft.Config {
 	c := *raft.DefaultConfig()
 	c.LocalID = raft.ServerID(fmt.Sprintf("n%d", i))
 	c.Logger = hclogTo(slog.New(slog.DiscardHandler))
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 100*time.Millisecond, 100*time.Millisecond, 80*time.Millisecond
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = time.Minute, time.Minute, time.Minute
 	c.CommitTimeout = 5 * time.Millisecond
 	c.SnapshotThreshold = 1 << 40 // only when asked
 	return c
 }
 
+// shortTimeouts are for tests in which nodes must notice by themselves that
+// another one is gone.
+func (n *memNode) shortTimeouts() {
+	n.config.HeartbeatTimeout, n.config.ElectionTimeout, n.config.LeaderLeaseTimeout = 300*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
+}
+
 func (n *memNode) newTransport() {
-	address, in := raft.NewInmemTransport(raft.ServerAddress(n.config.LocalID))
+	address, in := raft.NewInmemTransportWithTimeout(raft.ServerAddress(n.config.LocalID), 10*time.Second)
 	n.address, n.trans = address, &memTransport{InmemTransport: in, held: map[raft.ServerID]chan struct{}{}}
 }
 
@@ -199,6 +211,35 @@ func (c memCluster) cut(i int) {
 			other.trans.Disconnect(c[i].address)
 		}
 	}
+}
+
+// elect makes node i the leader now. It must have all entries that were committed.
+func (c memCluster) elect(t testing.TB, i int) {
+	t.Helper()
+	_, from := raft.NewInmemTransport("")
+	from.Connect(c[i].address, c[i].trans.InmemTransport)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}
+	if err := from.TimeoutNow(c[i].config.LocalID, c[i].address, req, &raft.TimeoutNowResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	pollUntil(t, "the node leads", func() bool { return c[i].State() == raft.Leader })
+	if err := c[i].Barrier(0).Error(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settle waits until all nodes have all entries, so that any of them can be
+// elected.
+func (c memCluster) settle(t testing.TB) {
+	t.Helper()
+	pollUntil(t, "all nodes have all entries", func() bool {
+		for _, n := range c {
+			if n.LastIndex() != c[0].LastIndex() {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // leader waits for a leader among the nodes that are not in except.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
@@ -61,7 +60,6 @@ func TestRaftTransportCluster(t *testing.T) {
 		var transports []*RaftTransport
 		for i := range 3 {
 			n := &memNode{config: memConfig(i), fsm: &listFSM{}, snaps: raft.NewInmemSnapshotStore()}
-			n.config.HeartbeatTimeout, n.config.ElectionTimeout, n.config.LeaderLeaseTimeout = 300*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 			s := raft.NewInmemStore()
 			n.logs, n.stable = s, s
 			id := n.config.LocalID
@@ -79,18 +77,24 @@ func TestRaftTransportCluster(t *testing.T) {
 		if err := c[0].BootstrapCluster(members).Error(); err != nil {
 			t.Fatal(err)
 		}
-		first := c.leader(t)
-		c.apply(t, first, 20, "a")
+		elect := func(i int) {
+			from, id := transports[(i+1)%3], c[i].config.LocalID
+			req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}
+			if err := from.TimeoutNow(id, "", req, &raft.TimeoutNowResponse{}); err != nil {
+				t.Fatal(err)
+			}
+			pollUntil(t, "the node leads", func() bool { return c[i].State() == raft.Leader })
+		}
+		elect(0)
+		c.apply(t, 0, 20, "a")
 		for _, tr := range transports {
 			tr.stream.SetClusterID("7f") // closes what was opened without one
 			tr.CloseStreams()
 		}
-		lead := c.leader(t)
-		c.apply(t, lead, 20, "b")
-		if err := c[lead].LeadershipTransfer().Error(); err != nil {
-			t.Fatal(err)
-		}
-		next := c.leader(t, lead)
+		c.apply(t, 0, 20, "b")
+		c.settle(t)
+		const next = 2
+		elect(next)
 		c.apply(t, next, 20, "c")
 		for i := range c {
 			pollUntil(t, fmt.Sprintf("node %d has everything", i), func() bool {

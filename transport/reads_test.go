@@ -297,11 +297,8 @@ func TestReadsCluster(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("", func(t *testing.T) {
 		c := newMemCluster(t, 3, nil)
-		lead := c.leader(t)
+		const lead = 0
 		r := c[lead].reader(time.Second)
-		if err := c[lead].Barrier(time.Second).Error(); err != nil {
-			t.Fatal(err)
-		}
 		r.Established(c[lead].CurrentTerm())
 		var readers sync.WaitGroup
 		for range 8 { // everyone sees what he wrote
@@ -329,11 +326,12 @@ func TestReadsCluster(t *testing.T) {
 		if _, err := c[(lead+1)%3].reader(time.Second).Await(soon(t)); !errors.Is(err, ErrNotLeader) {
 			t.Errorf("Await on a follower = %v, want ErrNotLeader", err)
 		}
+		c.settle(t)
 		c.cut(lead)
 		if _, err := r.Await(soon(t)); !errors.Is(err, ErrNotLeader) {
 			t.Errorf("Await on an isolated leader = %v, want ErrNotLeader", err)
 		}
-		c.leader(t, lead)
+		c.elect(t, 1)
 		c.connect(lead)
 		pollUntil(t, "the old leader follows", func() bool { return c[lead].State() == raft.Follower })
 		if _, err := r.Await(soon(t)); !errors.Is(err, ErrNotLeader) {
@@ -344,28 +342,22 @@ func TestReadsCluster(t *testing.T) {
 
 // What a leader finds in its sockets after it was paused: a heartbeat's answer,
 // given before another leader was elected and wrote. Raft's VerifyLeader takes
-// it for proof of leadership now. All timeouts are long here, so that the old
-// leader has no other way to notice, as if its clock had stood still.
+// it for proof of leadership now. Timeouts are long, so the old leader has no
+// other way to notice, as if its clock had stood still.
 func TestReadsAfterAPause(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("", func(t *testing.T) {
-		c := newMemCluster(t, 3, func(_ int, n *memNode) {
-			n.config.HeartbeatTimeout, n.config.ElectionTimeout, n.config.LeaderLeaseTimeout = 20*time.Second, 20*time.Second, 20*time.Second
-		})
-		electNow(t, c, 0)
-		r := c[0].reader(300 * time.Millisecond)
-		if err := c[0].Barrier(time.Second).Error(); err != nil {
-			t.Fatal(err)
-		}
+		c := newMemCluster(t, 3, nil)
+		r := c[0].reader(time.Second)
 		r.Established(c[0].CurrentTerm())
 		if _, err := r.Await(soon(t)); err != nil {
 			t.Fatalf("Await while all is well = %v", err)
 		}
 
-		release := c[0].trans.hold("n1")
+		release := c[0].trans.hold(t, "n1")
 		pollUntil(t, "an answer of n1 is on its way", func() bool { return c[0].trans.waiting.Load() > 0 })
 		c.cut(0)
-		electNow(t, c, 1)
+		c.elect(t, 1)
 		c.apply(t, 1, 1, "new")
 
 		fooled := c[0].VerifyLeader()
@@ -390,26 +382,11 @@ func TestReadsAfterAPause(t *testing.T) {
 	})
 }
 
-// electNow makes a node the leader without waiting for a timeout.
-func electNow(t *testing.T, c memCluster, i int) {
-	t.Helper()
-	_, from := raft.NewInmemTransport("")
-	from.Connect(c[i].address, c[i].trans.InmemTransport)
-	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}
-	if err := from.TimeoutNow(c[i].config.LocalID, c[i].address, req, &raft.TimeoutNowResponse{}); err != nil {
-		t.Fatal(err)
-	}
-	pollUntil(t, "the node leads", func() bool { return c[i].State() == raft.Leader })
-}
-
 // One iteration is one read; the cluster has three nodes in memory.
 func BenchmarkReads(b *testing.B) {
 	c := newMemCluster(b, 3, nil)
-	lead := c.leader(b)
+	const lead = 0
 	r := c[lead].reader(time.Second)
-	if err := c[lead].Barrier(time.Second).Error(); err != nil {
-		b.Fatal(err)
-	}
 	r.Established(c[lead].CurrentTerm())
 	for _, readers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
