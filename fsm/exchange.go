@@ -40,7 +40,8 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 }
 
 // session finds or opens the session of an edge and returns its holder, and
-// whether this exchange is the newest one seen from it. The rules:
+// whether this exchange is the newest one seen from it, or that one again: both
+// are judged alike, so that a repeated exchange has the same answer. The rules:
 //
 //   - An unknown edge that claims no session gets one, and with it a new holder.
 //   - The same incarnation asking again without a session gets the same one.
@@ -75,7 +76,7 @@ func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID
 	if claimed != 0 && claimed != s.holder {
 		return 0, false, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
 	}
-	newest := seq > s.seq
+	newest := seq >= s.seq
 	s.seq = max(s.seq, seq)
 	s.seen = m.now
 	return s.holder, newest, nil

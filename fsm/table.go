@@ -131,6 +131,9 @@ func (t *table[V]) freeze() *table[V] {
 func (t *table[V]) sorted() iter.Seq2[string, *V] {
 	return func(yield func(string, *V) bool) {
 		for _, s := range t.shards {
+			if len(s.m) == 0 {
+				continue
+			}
 			for _, k := range slices.Sorted(maps.Keys(s.m)) {
 				if !yield(k, s.m[k]) {
 					return
