@@ -76,7 +76,8 @@ type Call struct {
 	Target   string         `json:"to,omitempty"` // whom it was sent to
 	Exchange *Exchange      `json:"exchange,omitempty"`
 	Policies *PolicyChanges `json:"policies,omitempty"`
-	// Repeat names the operation whose message this one repeats, byte by byte.
+	// Repeat names the operation whose message this one repeats, byte by byte; -1
+	// is one that is sent at the same time.
 	Repeat int64 `json:"repeat,omitempty"`
 }
 
