@@ -32,7 +32,9 @@ const MaxMessage = 1 << 20
 // them start one.
 const streamWorkers = 128
 
-var quickBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+// quickBackoff finds a node again soon after it restarted: until then nothing is
+// forwarded to it, be it the leader.
+var quickBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}
 
 // Config is what a server needs beside its node.
 type Config struct {

@@ -26,8 +26,13 @@ type NodeDigest struct {
 // errNoDigest: a node did not compute the digest in time.
 var errNoDigest = errors.New("no digest in time")
 
-// digestWait is how long nodes may take to hash their state.
-const digestWait = 30 * time.Second
+const (
+	// digestWait is how long nodes may take to hash their state.
+	digestWait = 30 * time.Second
+	// digestErrors is for how long a node may answer with errors: one that has
+	// just restarted is not reached at once.
+	digestErrors = 3 * time.Second
+)
 
 // CompareDigests makes all replicas compute the digest of their state at one
 // index and compares them. If a majority agrees, an alarm is raised against each
@@ -59,7 +64,7 @@ func (n *Node) CompareDigests(ctx context.Context) (DigestReport, error) {
 
 // digestOf waits for one node's digest.
 func (n *Node) digestOf(ctx context.Context, m MemberStatus, index uint64) (string, error) {
-	for {
+	for begin := time.Now(); ; {
 		var d string
 		var err error
 		if m.ID == n.cfg.ID {
@@ -67,7 +72,7 @@ func (n *Node) digestOf(ctx context.Context, m MemberStatus, index uint64) (stri
 		} else {
 			d, err = n.peers.Digest(ctx, m.GRPCAddress, index)
 		}
-		if err != nil || d != "" {
+		if d != "" || err != nil && time.Since(begin) > digestErrors {
 			return d, err
 		}
 		select {
