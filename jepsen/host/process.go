@@ -47,7 +47,7 @@ type Exit struct {
 	PID   int
 	At    history.Time
 	State string // as in "signal: killed", "exit status 1"
-	// Told is whether the harness ended it, or had said that it may end.
+	// Told is whether the harness ended it, or had excused its end.
 	Told bool
 }
 
@@ -68,7 +68,8 @@ type Process struct {
 type life struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it has been waited for
-	told  bool          // an end is expected
+	told  bool          // it has been ended, or will be in a moment
+	maybe int           // faults that may make it end by itself
 	stops int           // reasons to be paused; the process runs at 0
 }
 
@@ -124,7 +125,7 @@ func (p *Process) wait(l *life) {
 	_ = l.cmd.Wait() // how it ended is in ProcessState
 	p.mu.Lock()
 	p.life = nil
-	e := Exit{Name: p.spec.Name, PID: l.cmd.Process.Pid, At: history.Now(), State: l.cmd.ProcessState.String(), Told: l.told}
+	e := Exit{Name: p.spec.Name, PID: l.cmd.Process.Pid, At: history.Now(), State: l.cmd.ProcessState.String(), Told: l.told || l.maybe > 0}
 	p.exits = append(p.exits, e)
 	p.mu.Unlock()
 	if p.spec.Ended != nil {
@@ -168,11 +169,25 @@ func (p *Process) tell() (*life, error) {
 	return p.life, nil
 }
 
-// Excuse says that the present life may end by itself: a fault that is being
-// injected asks for it. It returns ErrNotRunning if there is none.
-func (p *Process) Excuse() error {
-	_, err := p.tell()
-	return err
+// Excuse says that the present life may end by itself, as a fault that is about
+// to be injected asks for it. withdraw says that it may no longer; it may be
+// called twice.
+func (p *Process) Excuse() (withdraw func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.life
+	if l == nil {
+		return nil, fmt.Errorf("%s: %w", p.spec.Name, ErrNotRunning)
+	}
+	l.maybe++
+	var once sync.Once
+	return func() {
+		once.Do(func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			l.maybe--
+		})
+	}, nil
 }
 
 // Kill ends the process at once, as a crash would, and waits until it is gone.

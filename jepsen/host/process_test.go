@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,14 +144,29 @@ func TestProcessEndsByItself(t *testing.T) {
 }
 
 func TestExcusedEndIsNoSurprise(t *testing.T) {
-	p := newShell(t, "read line; exit 1") // standard input is empty
-	start(t, p)
-	excused := p.Excuse() == nil
-	if err := p.Wait(soon(t)); err != nil {
-		t.Fatal(err)
-	}
-	if e := p.Exits()[0]; e.Told != excused {
-		t.Errorf("exit %+v of a process that was excused: %t", e, excused)
+	for _, withdrawn := range []bool{false, true} {
+		p := newShell(t, `trap "exit 7" USR1; echo ready; while :; do sleep 0.01; done`)
+		start(t, p)
+		if _, err := p.AwaitReady(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		withdraw, err := p.Excuse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if withdrawn {
+			withdraw()
+			withdraw()
+		}
+		if err := syscall.Kill(p.PID(), syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Wait(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		if e := p.Exits()[0]; e.Told == withdrawn || e.State != "exit status 7" {
+			t.Errorf("excuse withdrawn: %t, exit %+v", withdrawn, e)
+		}
 	}
 }
 
