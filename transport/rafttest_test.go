@@ -181,7 +181,7 @@ func (n *memNode) shortTimeouts() {
 }
 
 func (n *memNode) newTransport() {
-	address, in := raft.NewInmemTransportWithTimeout(raft.ServerAddress(n.config.LocalID), 10*time.Second)
+	address, in := raft.NewInmemTransportWithTimeout(raft.ServerAddress(n.config.LocalID), 3*time.Second)
 	n.address, n.trans = address, &memTransport{InmemTransport: in, held: map[raft.ServerID]chan struct{}{}}
 }
 

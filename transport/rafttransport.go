@@ -9,12 +9,14 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A RaftTransport is raft's own network transport with three additions:
+// A RaftTransport is raft's own network transport with four additions:
 //
 //   - it dials a server, not an address, so that StreamLayer can check who
 //     answers, also when the address is another one than in the configuration;
 //   - it notes acknowledgements, for ReadIndexer;
-//   - it does not send the entry that stands for a snapshot. See boundary.
+//   - it does not send the entry that stands for a snapshot, see boundary;
+//   - it sends no more at a time than can be stored in time, nor a commit index
+//     beyond that, see trim.
 type RaftTransport struct {
 	*raft.NetworkTransport
 	acks
@@ -24,10 +26,16 @@ type RaftTransport struct {
 }
 
 // rpcTimeout bounds one request and its answer, the time that the peer takes to
-// write the entries included; for snapshots, each 256 KiB of them. A request of
-// many large entries that cannot be sent and stored in this time is repeated for
-// ever.
+// write the entries included; for snapshots, each 256 KiB of them.
 const rpcTimeout = 10 * time.Second
+
+// maxAppendBytes is about how much one request to append holds. What is more
+// than can be sent and stored within rpcTimeout, and within the peer's deadline
+// for a write, would be tried for ever.
+const maxAppendBytes = 8 << 20
+
+// entryOverhead is what an entry takes on the wire besides its data.
+const entryOverhead = 64
 
 // pooled is how many idle connections are kept for each peer.
 const pooled = 3
@@ -76,9 +84,32 @@ func (t *RaftTransport) AppendEntries(id raft.ServerID, address raft.ServerAddre
 			return errStandIn
 		}
 	}
+	trim(args)
 	return t.note(id, args, resp, func() error {
 		return t.NetworkTransport.AppendEntries(id, t.dialled(id, address), args, resp)
 	})
+}
+
+// trim makes a request one that can be stored in time and committed from. Raft
+// keeps hold of the request, and goes on after the last entry that is left in it.
+//
+// Raft bounds the entries in a request, not their bytes.
+//
+// It also takes over the leader's commit index as far as its own log reaches,
+// where figure 2 of the Raft paper has: as far as the request shows it to agree
+// with the leader's. Beyond that may lie entries that were never committed, and
+// a follower applies them (appendEntries in raft.go). So a leader here names no
+// index beyond the request.
+func trim(args *raft.AppendEntriesRequest) {
+	size := 0
+	for i, e := range args.Entries {
+		size += len(e.Data) + len(e.Extensions) + entryOverhead
+		if size > maxAppendBytes && i > 0 {
+			args.Entries = args.Entries[:i]
+			break
+		}
+	}
+	args.LeaderCommitIndex = min(args.LeaderCommitIndex, args.PrevLogEntry+uint64(len(args.Entries)))
 }
 
 func (t *RaftTransport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
