@@ -10,15 +10,10 @@ import (
 // Check reports every broken invariant of the machine, for tests, simulations
 // and audits. It visits every holder of every budget.
 func (m *Machine) Check() error {
-	var errs []error
+	errs := []error{m.checkHead()}
 	sums := make(map[uint32]*counters)
 	for name, p := range m.policies.sorted() {
-		if m.names[p.id] != name || p.Name != name {
-			errs = append(errs, fmt.Errorf("policy %q has id %d, which means %q", name, p.id, m.names[p.id]))
-		}
-		if p.since > m.now {
-			errs = append(errs, fmt.Errorf("policy %q: windows may not begin before %d, and now is %d", name, p.since, m.now))
-		}
+		errs = append(errs, m.checkPolicy(name, p))
 		if p.Counters.overshoot > 0 {
 			errs = append(errs, fmt.Errorf("policy %q was overshot by %d", name, p.Counters.overshoot))
 		}
@@ -30,11 +25,10 @@ func (m *Machine) Check() error {
 	budgets := 0
 	for key, b := range m.budgets.sorted() {
 		budgets++
-		if err := m.checkBudget(key, b); err != nil {
-			errs = append(errs, err)
-			continue
+		errs = append(errs, m.checkBudget(key, b), b.Check())
+		if s := sums[b.policy]; s != nil {
+			s.add(&b.Ledger)
 		}
-		sums[b.policy].add(&b.Ledger)
 	}
 	for name, p := range m.policies.sorted() {
 		c, s := p.Counters, sums[p.id]
@@ -42,12 +36,59 @@ func (m *Machine) Check() error {
 			errs = append(errs, fmt.Errorf("policy %q counts %+v, the sums over its ledgers are %+v", name, c, *s))
 		}
 	}
-	if budgets != m.budgets.len {
-		errs = append(errs, fmt.Errorf("%d budgets are counted as %d", budgets, m.budgets.len))
+	edges, sessions := 0, make(map[escrow.HolderID]bool)
+	for id, s := range m.edges.sorted() {
+		edges++
+		errs = append(errs, m.checkSession(id, s))
+		sessions[s.holder] = true
 	}
-	return errors.Join(append(errs, m.checkEdges())...)
+	if budgets != m.budgets.len || edges != m.edges.len || len(sessions) != edges {
+		errs = append(errs, fmt.Errorf("%d budgets and %d edges with %d sessions are counted as %d and %d", budgets, edges, len(sessions), m.budgets.len, m.edges.len))
+	}
+	return errors.Join(errs...)
 }
 
+func (m *Machine) checkHead() error {
+	switch {
+	case m.nextHolder == 0 || m.nextHolder > 1<<62 || m.nextPolicy == 0:
+		return fmt.Errorf("holder %d or policy %d comes next", m.nextHolder, m.nextPolicy)
+	case m.forgotten > m.now:
+		return fmt.Errorf("a policy was forgotten at %d, and now is %d", m.forgotten, m.now)
+	}
+	for _, a := range m.alarms {
+		if a.At > m.now {
+			return fmt.Errorf("alarm %s at %s is since %d, and now is %d", a.Kind, a.Node, a.At, m.now)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) checkPolicy(name string, p *policyState) error {
+	switch {
+	case p.id == 0 || p.id >= m.nextPolicy:
+		return fmt.Errorf("policy %q: id %d was never handed out", name, p.id)
+	case m.names[p.id] != name || p.Name != name:
+		return fmt.Errorf("policy %q has id %d, which means %q", name, p.id, m.names[p.id])
+	case p.since > m.now:
+		return fmt.Errorf("policy %q: windows may not begin before %d, and now is %d", name, p.since, m.now)
+	}
+	if err := p.Cadence.Validate(); err != nil {
+		return fmt.Errorf("policy %q: %w", name, err)
+	}
+	return nil
+}
+
+func (m *Machine) checkSession(id string, s *session) error {
+	switch {
+	case s.holder == 0 || s.holder >= m.nextHolder:
+		return fmt.Errorf("edge %q: session %d was never handed out", id, s.holder)
+	case s.seen > m.now:
+		return fmt.Errorf("edge %q was seen at %d, and now is %d", id, s.seen, m.now)
+	}
+	return nil
+}
+
+// checkBudget leaves the ledger's own invariant to it.
 func (m *Machine) checkBudget(key string, b *budget) error {
 	w := b.Window()
 	switch {
@@ -58,9 +99,6 @@ func (m *Machine) checkBudget(key string, b *budget) error {
 	case w.Start >= w.End || w.Start > m.now:
 		return fmt.Errorf("budget %q: window %v at %d is empty or has not begun", key[4:], w, m.now)
 	}
-	if err := b.Check(); err != nil {
-		return fmt.Errorf("budget %q: %w", key[4:], err)
-	}
 	var err error
 	b.Each(func(h escrow.HolderID, _ escrow.Allotment) {
 		if h == 0 || h >= m.nextHolder {
@@ -68,23 +106,4 @@ func (m *Machine) checkBudget(key string, b *budget) error {
 		}
 	})
 	return err
-}
-
-func (m *Machine) checkEdges() error {
-	var errs []error
-	edges, holders := 0, make(map[escrow.HolderID]bool)
-	for id, s := range m.edges.sorted() {
-		edges++
-		if holders[s.holder] || s.holder == 0 || s.holder >= m.nextHolder {
-			errs = append(errs, fmt.Errorf("edge %q: session %d is not its own", id, s.holder))
-		}
-		holders[s.holder] = true
-		if s.seen > m.now {
-			errs = append(errs, fmt.Errorf("edge %q was seen at %d, and now is %d", id, s.seen, m.now))
-		}
-	}
-	if edges != m.edges.len {
-		errs = append(errs, fmt.Errorf("%d edges are counted as %d", edges, m.edges.len))
-	}
-	return errors.Join(errs...)
 }
