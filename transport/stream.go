@@ -1,14 +1,10 @@
 package transport
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,60 +12,6 @@ import (
 	"github.com/hashicorp/raft"
 	"golang.org/x/time/rate"
 )
-
-// StreamConfig describes this end of all raft streams.
-type StreamConfig struct {
-	// Listener accepts the connections of peers. The stream layer owns it.
-	Listener net.Listener
-	// Advertise is the host:port that peers dial; empty means the listener's.
-	Advertise string
-
-	ID      raft.ServerID // of this node: its name, or name/incarnation
-	Cluster string        // nodes of a cluster of another name are refused
-	// ClusterID tells clusters of the same name apart, as after a node lost its
-	// disk and founded a second one. Empty means not known yet.
-	ClusterID string
-
-	// ServerTLS and ClientTLS secure the streams; both nil mean plain TCP, where
-	// anyone who can reach the port can pose as a node. ServerTLS must demand a
-	// certificate. ClientTLS is used with ServerName set.
-	ServerTLS, ClientTLS *tls.Config
-
-	// HandshakeTimeout is how long TLS and the preface may take together.
-	HandshakeTimeout time.Duration
-	// MaxHandshakes and MaxStreams bound the accepted connections that are being
-	// shaken hands with, and all that are open. Beyond them new ones are closed
-	// at once; peers dial again. A peer has about six open.
-	MaxHandshakes, MaxStreams int
-
-	Log *slog.Logger
-}
-
-// DefaultStreamConfig returns a configuration without listener and identity.
-func DefaultStreamConfig() StreamConfig {
-	return StreamConfig{HandshakeTimeout: 5 * time.Second, MaxHandshakes: 64, MaxStreams: 1024, Log: slog.New(slog.DiscardHandler)}
-}
-
-// Validate reports all problems at once.
-func (c StreamConfig) Validate() error {
-	var errs []error
-	for _, p := range []struct {
-		wrong bool
-		text  string
-	}{
-		{c.Listener == nil, "no listener"},
-		{len(c.ID) > maxPrefaceText || strings.Contains(string(c.ID), "@"), "a server id must not contain @, nor be longer than 255 bytes"},
-		{len(c.ClusterID) > maxPrefaceText, "the cluster id is longer than 255 bytes"},
-		{(c.ServerTLS == nil) != (c.ClientTLS == nil), "TLS for one end only"},
-		{c.HandshakeTimeout <= 0 || c.MaxHandshakes < 1 || c.MaxStreams < 1, "the bounds of handshakes and streams must be positive"},
-		{c.Log == nil, "no logger"},
-	} {
-		if p.wrong {
-			errs = append(errs, errors.New(p.text))
-		}
-	}
-	return errors.Join(append(errs, checkLabel("node", nodeName(c.ID)), checkLabel("cluster", c.Cluster))...)
-}
 
 // A StreamLayer is the raft.StreamLayer of a node: connections to and from peers
 // that have shown who they are.
@@ -267,81 +209,6 @@ func (s *StreamLayer) refused(raw net.Conn, theirs hello, err error) {
 	s.noise.Do(func() {
 		s.cfg.Log.Warn("raft connection refused", "remote", raw.RemoteAddr().String(), "peer", string(theirs.from), "err", err)
 	})
-}
-
-// shake secures a new connection and establishes who is at its ends. want is
-// empty at the accepting end. The connection is closed if that fails.
-func (s *StreamLayer) shake(raw net.Conn, want raft.ServerID) (_ net.Conn, theirs hello, err error) {
-	c := &stream{Conn: raw, raw: raw, layer: s}
-	mine := hello{cluster: s.cfg.Cluster, from: s.cfg.ID, to: want}
-	if mine.clusterID, err = s.add(c); err != nil {
-		return nil, theirs, errors.Join(err, raw.Close())
-	}
-	defer func() {
-		if err != nil {
-			c.Close()
-		}
-	}()
-	raw.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
-	cert, err := s.secure(c, want)
-	if err != nil {
-		return nil, theirs, err
-	}
-	theirs, err = introduce(c.Conn, mine, func(theirs hello) string { return judge(mine, theirs, cert) })
-	if err != nil {
-		return nil, theirs, err
-	}
-	raw.SetDeadline(time.Time{})
-	return c, theirs, s.establish(c, mine, theirs)
-}
-
-// secure puts TLS around a connection, if it is on, and returns the peer's
-// certificate.
-func (s *StreamLayer) secure(c *stream, want raft.ServerID) (*x509.Certificate, error) {
-	if s.cfg.ServerTLS == nil {
-		return nil, nil
-	}
-	var conn *tls.Conn
-	if want == "" {
-		conn = tls.Server(c.raw, s.cfg.ServerTLS)
-	} else {
-		conf := s.cfg.ClientTLS.Clone()
-		conf.ServerName = CertName(nodeName(want), s.cfg.Cluster)
-		conn = tls.Client(c.raw, conf)
-	}
-	if err := conn.Handshake(); err != nil {
-		return nil, err
-	}
-	peer := conn.ConnectionState().PeerCertificates
-	if len(peer) == 0 {
-		return nil, errors.New("no certificate")
-	}
-	c.Conn = conn
-	return peer[0], nil
-}
-
-// judge returns why this node will not talk to a peer, or "". cert is nil
-// without TLS.
-func judge(mine, theirs hello, cert *x509.Certificate) string {
-	name := CertName(nodeName(theirs.from), theirs.cluster)
-	if err := checkLabel("node", nodeName(theirs.from)); err != nil {
-		return err.Error()
-	}
-	switch {
-	case theirs.cluster != mine.cluster:
-		return fmt.Sprintf("%s is of cluster %q, %s of %q", theirs.from, theirs.cluster, mine.from, mine.cluster)
-	case theirs.clusterID != "" && mine.clusterID != "" && theirs.clusterID != mine.clusterID:
-		return fmt.Sprintf("%s is of cluster %s with id %s, %s of that with id %s", theirs.from, theirs.cluster, theirs.clusterID, mine.from, mine.clusterID)
-	case theirs.from == mine.from:
-		return fmt.Sprintf("both ends are %s", mine.from)
-	case mine.to != "" && theirs.from != mine.to:
-		return fmt.Sprintf("this is %s, not %s", theirs.from, mine.to)
-	case mine.to == "" && theirs.to != mine.from:
-		return fmt.Sprintf("this is %s, not %s", mine.from, theirs.to)
-	case cert != nil && !slices.Contains(cert.DNSNames, name):
-		return fmt.Sprintf("the certificate of %s is for %s, not for %s", theirs.from, strings.Join(cert.DNSNames, ", "), name)
-	}
-	return ""
 }
 
 // add makes a connection known to CloseStreams and Close, and returns the
