@@ -55,10 +55,15 @@ func (e *Edge) Exchange(ctx context.Context, req *tkcoordv1.ExchangeRequest) (*t
 	if at := e.leader(); at != "" {
 		_ = grpc.SetHeader(ctx, metadata.Pairs(LeaderHeader, at)) // only a hint
 	}
-	return &tkcoordv1.ExchangeResponse{
-		Session: uint64(applied.Session), Answers: answers,
-		ClockMs: int64(applied.Now), Index: applied.Index, PolicyVersion: e.policyVersion(),
-	}, nil
+	res := &tkcoordv1.ExchangeResponse{
+		Session: uint64(applied.Session), Answers: answers, ClockMs: int64(applied.Now), Index: applied.Index,
+	}
+	e.node.Replica().Query(func(m *fsm.Machine) {
+		res.PolicyVersion = m.PolicyVersion()
+		rates := m.Settings().Rates
+		res.DriftPpm, res.SlewPpm = uint32(rates.Drift), uint32(rates.Slew)
+	})
+	return res, nil
 }
 
 func (e *Edge) policyVersion() (v uint64) {

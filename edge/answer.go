@@ -27,6 +27,13 @@ func (e *Edge) settle(b *batch, res *tkcoordv1.ExchangeResponse, sent, now clock
 	if len(res.Answers) != len(b.keys) {
 		return fmt.Errorf("%d answers to %d asks", len(res.Answers), len(b.keys))
 	}
+	// The cluster's rates are fixed at its birth; an edge configured for better
+	// clocks than they allow for would break the limit.
+	rates := e.rates.Widest(clock.Rates{Drift: clock.PPM(res.DriftPpm), Slew: clock.PPM(res.SlewPpm)})
+	if err := rates.Validate(); err != nil {
+		return fmt.Errorf("clock rates of the cluster: %w", err)
+	}
+	e.rates = rates
 	e.hello = false
 	e.session = res.Session
 	e.exchanges++
@@ -65,7 +72,7 @@ func (e *Edge) answered(k *Key, a *tkcoordv1.Answer, stamp clock.Millis, sent, n
 		k.told = escrow.Allotment{}
 	}
 	ttl := clock.Millis(a.TtlMs)
-	l.Raise(escrow.Credits(a.Granted), sent, ttl, e.cfg.Rates)
+	l.Raise(escrow.Credits(a.Granted), sent, ttl, e.rates)
 	e.replace(k, l) // NB: after Raise, so that a new lease appears with its credits
 
 	left := w.End - stamp // of the window; the answer travelled meanwhile

@@ -82,13 +82,13 @@ func (e *Edge) build(now clock.Nanos) *batch {
 // ask returns the ask of one key, nil if there is nothing to say.
 func (e *Edge) ask(k *Key, now clock.Nanos) *tkcoordv1.Ask {
 	limit := escrow.Credits(k.limiter.limit.Load())
-	waits, any := k.waiting(limit)
+	waits, question := k.waiting(limit)
 	missed := escrow.Credits(k.missed.Load())
 	k.noted = missed
 	k.local = k.local || missed > 0
 	if limit > 0 && missed > limit {
 		missed = 0 // no grant will ever reach it
-		any = true
+		question = true
 	}
 	need := min(waits+missed, escrow.MaxCredits)
 
@@ -99,7 +99,7 @@ func (e *Edge) ask(k *Key, now clock.Nanos) *tkcoordv1.Ask {
 		t, window = l.Totals(), l.Window().Start
 	}
 	low := l != nil && int64(l.Left()) <= k.low.Load()
-	k.demand = need > 0 || any || low
+	k.demand = need > 0 || question || low
 	if !k.demand && !k.report {
 		return nil
 	}

@@ -67,6 +67,15 @@ func BenchmarkAllow(b *testing.B) {
 			}
 		}
 	})
+	b.Run("check", func(b *testing.B) {
+		l := stocked(b, addresses(1))
+		b.ReportAllocs()
+		for b.Loop() {
+			if d, err := l.Check(b.Context(), "2001:db8:0:0::", 1); err != nil || !d.Allowed {
+				b.Fatal(d, err)
+			}
+		}
+	})
 	b.Run("recorded", func(b *testing.B) {
 		l := stocked(b, addresses(1))
 		var sum atomic.Int64

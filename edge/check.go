@@ -42,7 +42,7 @@ func (k *Key) Check(ctx context.Context, n int64) (Decision, error) {
 		if k.spend(at, n) {
 			return k.decision(at, true, from), nil
 		}
-		if d, err, known := k.remembered(at, n, from); known {
+		if d, known, err := k.remembered(at, n, from); known {
 			return d, err
 		}
 		w := k.join(escrow.Credits(n))
@@ -66,43 +66,39 @@ func (k *Key) Check(ctx context.Context, n int64) (Decision, error) {
 // busyRetry is the advice to those who lost the race for credits.
 const busyRetry = 50 * time.Millisecond
 
-// remembered answers without asking if the last answer still stands.
-func (k *Key) remembered(at clock.Nanos, n int64, from Source) (Decision, error, bool) {
+// remembered answers without asking if what is known still stands. from tells
+// whether this check has waited for an answer.
+func (k *Key) remembered(at clock.Nanos, n int64, from Source) (d Decision, known bool, err error) {
 	if err := k.edge.stopped(); err != nil {
 		d, err := k.noAnswer(err)
-		return d, err, true
+		return d, true, err
 	}
 	if int64(at) < k.limiter.unknown.Load() {
 		d, err := k.noAnswer(fmt.Errorf("policy %q: %w", k.limiter.policy, ErrUnknownPolicy))
-		return d, err, true
+		return d, true, err
 	}
 	if k.edge.away.Load() {
 		k.kick() // so that the loop finds out when the coordinator is back
 		if k.exhausted(at) {
-			return k.denial(at, FromRefusal), nil, true
+			return k.denial(at, FromRefusal), true, nil
 		}
 		d, err := k.noAnswer(ErrUnavailable)
-		return d, err, true
+		return d, true, err
 	}
-	v := k.verdict.Load()
-	if v == nil {
-		return Decision{}, nil, false
-	}
-	quiet := int64(at) < k.quiet.Load()
-	if quiet && v.err != nil {
+	v, quiet := k.verdict.Load(), int64(at) < k.quiet.Load()
+	switch {
+	case v == nil || !quiet && !k.tooLarge(at, n):
+		return Decision{}, false, nil
+	case v.err != nil:
 		d, err := k.noAnswer(v.err)
-		return d, err, true
-	}
-	if !quiet && !k.tooLarge(at, n) {
-		return Decision{}, nil, false
-	}
-	if from == FromCredits {
+		return d, true, err
+	case from == FromCredits:
 		from = FromRefusal
 		if !k.wanted.Load() {
 			k.wanted.Store(true)
 		}
 	}
-	return k.denial(at, from), nil, true
+	return k.denial(at, from), true, nil
 }
 
 // tooLarge reports whether n is known to exceed the limit.
@@ -187,7 +183,7 @@ func (k *Key) leave(w *waiter) {
 // waiting returns what the waiters need and counts them all into the ask under
 // way. A waiter for more than limit (0 for unknown) waits for an answer, but no
 // credits are drawn for it.
-func (k *Key) waiting(limit escrow.Credits) (need escrow.Credits, any bool) {
+func (k *Key) waiting(limit escrow.Credits) (need escrow.Credits, waits bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.counted = len(k.waiters)

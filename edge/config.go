@@ -80,8 +80,9 @@ type Config struct {
 	// CloseTimeout bounds the exchanges with which Close returns what is left.
 	CloseTimeout time.Duration
 
-	// Rates are the cluster's assumptions about clocks. They must be those of its
-	// birth: smaller ones here break the limit.
+	// Rates are the assumptions about clocks that this edge starts from. The
+	// cluster tells its own with each answer, and the wider ones count, so a value
+	// matters only for a machine whose clock is worse than the cluster assumes.
 	Rates clock.Rates
 	// Monotonic reads this process's monotonic clock. Its origin does not matter.
 	// On machines that are suspended or migrated live, give it a clock that goes

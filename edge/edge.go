@@ -74,9 +74,10 @@ type Edge struct {
 	incarnation                              uint64
 	session                                  uint64
 	seq                                      uint64
-	policies                                 uint64 // newest version heard of
-	hello                                    bool   // exchange even if there is nothing to ask
-	retiring                                 bool   // Close returns everything
+	rates                                    clock.Rates // the wider of the configured and the cluster's
+	policies                                 uint64      // newest version heard of
+	hello                                    bool        // exchange even if there is nothing to ask
+	retiring                                 bool        // Close returns everything
 	relieveAt                                clock.Nanos
 	fails                                    int         // attempts in a row that were not answered
 	failingFrom                              clock.Nanos // when the first of them was sent
@@ -111,7 +112,7 @@ func newEdge(cfg Config) *Edge {
 		now: cfg.Monotonic, onAdmit: cfg.OnAdmit, cfg: cfg, log: cfg.Logger.With("edge", cfg.EdgeID),
 		seed: maphash.MakeSeed(), queue: queue{wake: make(chan struct{}, 1)},
 		cancel: func() {}, greeted: make(chan struct{}), halted: make(chan struct{}), metrics: func() {},
-		limiters: make(map[string]*Limiter), incarnation: randomIncarnation(), hello: true,
+		limiters: make(map[string]*Limiter), rates: cfg.Rates, incarnation: randomIncarnation(), hello: true,
 	}
 }
 

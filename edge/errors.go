@@ -25,8 +25,8 @@ var (
 	// ErrTooManyKeys: the table of keys is full of keys that hold or spent
 	// credits in a window that is not known to be over.
 	ErrTooManyKeys = errors.New("too many keys at this edge")
-	// ErrExhausted: a bound of the cluster is reached: keys of the policy,
-	// holders of the budget, edges.
+	// ErrExhausted: a bound of the cluster is reached: keys of the policy, or
+	// holders of the budget.
 	ErrExhausted = errors.New("a bound of the cluster is reached")
 	// ErrRefused: the cluster refused the question for a reason that this version
 	// does not know.

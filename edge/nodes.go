@@ -123,11 +123,12 @@ func (n *nodes) connect(address string) (*grpc.ClientConn, error) {
 	return c, nil
 }
 
-// forget closes the connections to leaders of the past.
+// forget closes the connections to leaders of the past. A watch on one of them is
+// opened again elsewhere.
 func (n *nodes) forget() {
 	for a, c := range n.conns {
 		if a != n.leader && !slices.Contains(n.addresses, a) {
-			_ = c.Close() // nothing is under way on it
+			_ = c.Close() // fails only if it is closed already
 			delete(n.conns, a)
 		}
 	}

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -258,4 +260,27 @@ func TestOpenWithoutCoordinator(t *testing.T) {
 			t.Error("the coordinator does not count as away")
 		}
 	})
+}
+
+// TestNodesAreBounded: leaders of the past are forgotten.
+func TestNodesAreBounded(t *testing.T) {
+	cfg := quietConfig()
+	cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	cfg.Addresses = []string{"dns:///a:1", "b:1"}
+	n := newNodes(cfg)
+	for i := range 100 {
+		n.hint(fmt.Sprint("leader-", i))
+		if at, _, err := n.pick(); err != nil || at != n.leader {
+			t.Fatalf("pick() = %q, %v after %q was named", at, err, n.leader)
+		}
+		if len(n.conns) > maxConns {
+			t.Fatalf("%d connections", len(n.conns))
+		}
+	}
+	if err := n.close(); err != nil || len(n.conns) != 0 {
+		t.Errorf("close: %v, %d connections are left", err, len(n.conns))
+	}
+	if _, _, err := n.pick(); !errors.Is(err, ErrClosed) {
+		t.Errorf("pick() after close: %v", err)
+	}
 }

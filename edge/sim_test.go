@@ -236,7 +236,7 @@ func (w *world) join(s *simEdge, key string, n int64) {
 	if k.spend(at, n) {
 		return
 	}
-	if _, _, known := k.remembered(at, n, FromCredits); known {
+	if _, known, _ := k.remembered(at, n, FromCredits); known {
 		return
 	}
 	if wt := k.join(escrow.Credits(n)); wt != nil {

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -167,4 +168,37 @@ func TestCalendarWindows(t *testing.T) {
 			t.Errorf("%+v on the next day", d)
 		}
 	}, policy.Policy{Name: "p", Strategy: policy.Quota, Limit: 10, MaxKeys: 10, Cadence: escrow.Cadence{Kind: escrow.CalendarDay}})
+}
+
+// TestEdgeTakesTheWiderRates: an edge that was told better clocks than its
+// cluster assumes must guard for the cluster's, or it spends too long.
+func TestEdgeTakesTheWiderRates(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		own, other clock.Rates
+		want       clock.Rates
+	}{
+		{"the cluster's are wider", clock.Rates{Drift: 0, Slew: 0}, clock.Rates{Drift: 700, Slew: 900}, clock.Rates{Drift: 700, Slew: 900}},
+		{"its own are wider", clock.Rates{Drift: 2000, Slew: 500}, clock.Rates{Drift: 500, Slew: 600}, clock.Rates{Drift: 2000, Slew: 600}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Addresses, cfg.Rates = []string{"unused:1"}, tc.own
+			e := newEdge(cfg)
+			k := &Key{edge: e, limiter: &Limiter{edge: e, policy: "p"}, name: "k"}
+			k.state.Store(flying)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			res := &tkcoordv1.ExchangeResponse{
+				Session: 1, ClockMs: 1000, DriftPpm: uint32(tc.other.Drift), SlewPpm: uint32(tc.other.Slew),
+				Answers: []*tkcoordv1.Answer{{WindowStartMs: 1, WindowEndMs: 60_001, Granted: 10, TtlMs: 30_000, Limit: 10}},
+			}
+			if err := e.settle(&batch{keys: []*Key{k}}, res, 5, 6); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := k.lease.Load().Deadline(), 5+tc.want.Guarded(30_000); got != want {
+				t.Fatalf("deadline %d, want %d by rates %+v", got, want, tc.want)
+			}
+		})
+	}
 }

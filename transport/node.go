@@ -73,7 +73,7 @@ func DefaultNodeConfig() NodeConfig {
 		Cluster: "tkcoord", Region: "default",
 		Gossip:    DefaultGossipConfig(),
 		Settings:  fsm.DefaultSettings(),
-		Heartbeat: 300 * time.Millisecond,
+		Heartbeat: 250 * time.Millisecond,
 		// A snapshot each 16k entries; one node restart replays at most about
 		// that many.
 		SnapshotThreshold: 16_384, TrailingLogs: 32_768, SnapshotInterval: 30 * time.Second,

@@ -281,6 +281,10 @@ type ExchangeResponse struct {
 	Index uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
 	// The version of the policies in force.
 	PolicyVersion uint64 `protobuf:"varint,5,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	// The clock rates that the cluster's guarantees assume, in parts per million:
+	// what an edge's guard must allow for at least. See Answer.ttl_ms.
+	DriftPpm      uint32 `protobuf:"varint,6,opt,name=drift_ppm,json=driftPpm,proto3" json:"drift_ppm,omitempty"`
+	SlewPpm       uint32 `protobuf:"varint,7,opt,name=slew_ppm,json=slewPpm,proto3" json:"slew_ppm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -346,6 +350,20 @@ func (x *ExchangeResponse) GetIndex() uint64 {
 func (x *ExchangeResponse) GetPolicyVersion() uint64 {
 	if x != nil {
 		return x.PolicyVersion
+	}
+	return 0
+}
+
+func (x *ExchangeResponse) GetDriftPpm() uint32 {
+	if x != nil {
+		return x.DriftPpm
+	}
+	return 0
+}
+
+func (x *ExchangeResponse) GetSlewPpm() uint32 {
+	if x != nil {
+		return x.SlewPpm
 	}
 	return 0
 }
@@ -717,13 +735,15 @@ const file_tkcoord_v1_edge_proto_rawDesc = "" +
 	"\x04used\x18\x04 \x01(\x03R\x04used\x12\x1a\n" +
 	"\breturned\x18\x05 \x01(\x03R\breturned\x12\x12\n" +
 	"\x04need\x18\x06 \x01(\x03R\x04need\x12\x12\n" +
-	"\x04want\x18\a \x01(\x03R\x04want\"\xb2\x01\n" +
+	"\x04want\x18\a \x01(\x03R\x04want\"\xea\x01\n" +
 	"\x10ExchangeResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12,\n" +
 	"\aanswers\x18\x02 \x03(\v2\x12.tkcoord.v1.AnswerR\aanswers\x12\x19\n" +
 	"\bclock_ms\x18\x03 \x01(\x03R\aclockMs\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12%\n" +
-	"\x0epolicy_version\x18\x05 \x01(\x04R\rpolicyVersion\"\xa1\x02\n" +
+	"\x0epolicy_version\x18\x05 \x01(\x04R\rpolicyVersion\x12\x1b\n" +
+	"\tdrift_ppm\x18\x06 \x01(\rR\bdriftPpm\x12\x19\n" +
+	"\bslew_ppm\x18\a \x01(\rR\aslewPpm\"\xa1\x02\n" +
 	"\x06Answer\x12-\n" +
 	"\aproblem\x18\x01 \x01(\v2\x13.tkcoord.v1.ProblemR\aproblem\x12&\n" +
 	"\x0fwindow_start_ms\x18\x02 \x01(\x03R\rwindowStartMs\x12\"\n" +

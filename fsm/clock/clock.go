@@ -62,6 +62,11 @@ func (r Rates) Validate() error {
 	return nil
 }
 
+// Widest returns rates that allow for what either of the two allows for.
+func (r Rates) Widest(o Rates) Rates {
+	return Rates{Drift: max(r.Drift, o.Drift), Slew: max(r.Slew, o.Slew)}
+}
+
 // Guarded returns how long a holder may spend credits granted for ttl, counted
 // on its own monotonic clock from before it sent the question:
 //
