@@ -55,7 +55,7 @@ func (x *Case) resolve() {
 		if o.Outcome != history.OK {
 			continue
 		}
-		switch e := effectAt(x.Story.Effects[id], o.Reply.Index); {
+		switch e := effectOf(x.Story.Effects[id], o.Reply, taken); {
 		case e != nil:
 			x.effectOf[o] = e
 			taken[e] = true
@@ -82,13 +82,31 @@ func (x *Case) resolve() {
 	slices.SortFunc(x.orphans, func(a, b *effect) int { return int(int64(a.index) - int64(b.index)) })
 }
 
-func effectAt(all []*effect, index uint64) *effect {
+// effectOf finds the effect that a reply is about. One entry may hold the same
+// request twice; then it is the one that was answered alike, if there is one.
+func effectOf(all []*effect, r *history.Reply, taken map[*effect]bool) *effect {
+	var found *effect
 	for _, e := range all {
-		if e.index == index {
+		if e.index != r.Index || taken[e] {
+			continue
+		}
+		if answeredAlike(e, r) {
 			return e
 		}
+		if found == nil {
+			found = e
+		}
 	}
-	return nil
+	return found
+}
+
+func answeredAlike(e *effect, r *history.Reply) bool {
+	for i := range e.result.Answers {
+		if i < len(r.Answers) && r.Answers[i].Problem == "" && r.Answers[i] != answerOf(&e.result.Answers[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // missing reports whether the story does not tell what happened at an index.

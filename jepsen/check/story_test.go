@@ -39,6 +39,31 @@ func TestUnknownOutcomes(t *testing.T) {
 	}
 }
 
+// TestSameRequestTwiceInOneEntry: two copies of a request may be settled by one
+// entry, each with its own answer.
+func TestSameRequestTwiceInOneEntry(t *testing.T) {
+	p := newPlay(t)
+	x := &fsm.Exchange{EdgeID: "d3", Incarnation: 7, Seq: 1, Asks: []fsm.Ask{ask(cell, 0, 0, 0, 2, 9)}}
+	c, from := p.client("d3", history.RoleDirect), p.at
+	p.at += ms
+	out := p.entry(x, x)
+	p.at += ms
+	for i := range 2 {
+		a := answerOf(&out.Results[1-i].Answers[0]) // the answers overtake each other
+		c.Ops = append(c.Ops, history.Op{
+			Client: "d3", Call: history.Call{Op: int64(i + 1), Lane: i, At: from, Kind: history.KindExchange, Exchange: &history.Exchange{
+				Edge: "d3", Incarnation: 7, Seq: 1, Asks: []history.Ask{{Key: key(c, cell), Need: 2, Want: 9}},
+			}},
+			Ended: p.at, Outcome: history.OK,
+			Reply: &history.Reply{Session: uint64(out.Results[0].Session), Index: out.Index, Clock: out.Now, Answers: []history.Answer{a}},
+		})
+	}
+	p.pass(5 * time.Millisecond)
+	if names, text := failing(t, p.finish()); len(names) > 0 {
+		t.Errorf("fails %q:\n%s", names, text)
+	}
+}
+
 // TestLemma: stamps that the leader could not have made by the rules.
 func TestLemma(t *testing.T) {
 	for _, tt := range []struct {

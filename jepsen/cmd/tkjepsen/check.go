@@ -12,7 +12,7 @@ import (
 	"github.com/tkcoord/tkcoord/jepsen/run"
 )
 
-func checkCommand() *cobra.Command {
+func newCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check DIR...",
 		Short: "Judge stored runs again and write their reports anew",
@@ -31,7 +31,7 @@ func checkCommand() *cobra.Command {
 				}
 			}
 			if failed > 0 {
-				return fmt.Errorf("%d of %d runs: %w", failed, len(dirs), errFailed)
+				return errFound
 			}
 			return nil
 		},

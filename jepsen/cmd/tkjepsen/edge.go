@@ -11,8 +11,8 @@ import (
 	"github.com/tkcoord/tkcoord/jepsen/traffic"
 )
 
-// edgeCommand is one client of a run, in a process of its own.
-func edgeCommand() *cobra.Command {
+// newEdgeCommand is one client of a run, in a process of its own.
+func newEdgeCommand() *cobra.Command {
 	var spec string
 	var life int
 	c := &cobra.Command{

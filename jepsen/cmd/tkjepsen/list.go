@@ -2,23 +2,32 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/tkcoord/tkcoord/jepsen/nemesis"
+	"github.com/tkcoord/tkcoord/jepsen/run"
+	"github.com/tkcoord/tkcoord/jepsen/traffic"
 )
 
 func newListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the nemeses",
-		Long: `List shows every nemesis with what it does. Names joined by plus signs are a
-combination: kill-leader+link-delay.`,
+		Short: "List workloads, nemeses and the scenarios of the gate",
+		Long: `List shows what there is with what it does. Names of nemeses joined by plus signs
+are a combination: kill-leader+link-delay.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, w := range traffic.Workloads() {
+				fmt.Fprintf(t, "workload\t%s\t%s\n", w.Name, w.About)
+			}
+			for _, s := range run.CI() {
+				fmt.Fprintf(t, "scenario\t%s\t%s with %s\n", s.Name, s.Workload, strings.Join(s.Nemeses, ", "))
+			}
 			for _, n := range nemesis.All() {
-				fmt.Fprintf(t, "%s\t%s", n.Name, n.About)
+				fmt.Fprintf(t, "nemesis\t%s\t%s", n.Name, n.About)
 				for _, need := range n.Needs {
 					fmt.Fprintf(t, " (needs %s)", need)
 				}

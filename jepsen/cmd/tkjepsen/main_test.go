@@ -9,6 +9,8 @@ import (
 
 	"github.com/tkcoord/tkcoord/jepsen/host"
 	"github.com/tkcoord/tkcoord/jepsen/nemesis"
+	"github.com/tkcoord/tkcoord/jepsen/run"
+	"github.com/tkcoord/tkcoord/jepsen/traffic"
 )
 
 // execute runs a command line and returns what it printed.
@@ -25,7 +27,7 @@ func execute(t *testing.T, line string) (string, error) {
 
 func TestList(t *testing.T) {
 	out, err := execute(t, "list")
-	if err != nil || strings.Count(out, "\n") != len(nemesis.All()) {
+	if want := len(nemesis.All()) + len(traffic.Workloads()) + len(run.CI()); err != nil || strings.Count(out, "\n") != want {
 		t.Errorf("list: %v\n%s", err, out)
 	}
 }

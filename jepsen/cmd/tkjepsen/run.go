@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +15,6 @@ import (
 	"github.com/tkcoord/tkcoord/jepsen/run"
 )
 
-// errFailed: the runs were done, and a verdict is not OK.
-var errFailed = errors.New("a verdict failed")
-
 // runFlags are those of the commands that do runs.
 type runFlags struct {
 	scenario      run.Scenario
@@ -31,7 +27,7 @@ type runFlags struct {
 	nemeses       []string
 }
 
-func runCommand() *cobra.Command {
+func newRunCommand() *cobra.Command {
 	f := runFlags{scenario: run.DefaultScenario()}
 	c := &cobra.Command{
 		Use:   "run",
@@ -105,7 +101,8 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d runs: %w", failed, len(scenarios), errFailed)
+		fmt.Fprintf(out, "\n%d of %d runs failed\n", failed, len(scenarios))
+		return errFound
 	}
 	return nil
 }

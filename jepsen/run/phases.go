@@ -1,0 +1,244 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tkcoord/tkcoord/jepsen/history"
+	"github.com/tkcoord/tkcoord/jepsen/host"
+	"github.com/tkcoord/tkcoord/jepsen/nemesis"
+)
+
+// phases goes through the run. Whatever happens, the faults are taken back.
+func (r *runner) phases(ctx context.Context) error {
+	r.meta.Wall = append(r.meta.Wall, history.PairNow())
+	var watching sync.WaitGroup
+	wctx, stop := context.WithCancel(ctx)
+	watching.Go(func() { r.watch(wctx) })
+	err := r.traffic(ctx)
+	stop()
+	watching.Wait()
+	if err != nil {
+		return err
+	}
+	r.meta.Phases.Quiet = history.Now()
+	if err := r.end(ctx); err != nil {
+		return err
+	}
+	sctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	err = r.cluster.Stop(sctx)
+	r.meta.Phases.End = history.Now()
+	r.meta.Wall = append(r.meta.Wall, history.PairNow())
+	for _, e := range r.cluster.Died() {
+		r.meta.Died = append(r.meta.Died, fmt.Sprintf("%s (%s)", e.Name, e.State))
+	}
+	return errors.Join(err, r.keepSnapshots())
+}
+
+// traffic is the part of the run with clients.
+func (r *runner) traffic(ctx context.Context) error {
+	ph := &r.meta.Phases
+	ph.Boot = history.Now()
+	r.say.linef("boot", "%d nodes, %s, seed %d", r.s.Nodes, r.s.Workload, r.s.Seed)
+	bctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	if err := r.cluster.Start(bctx); err != nil {
+		return err
+	}
+	if err := r.startClients(bctx); err != nil {
+		return err
+	}
+	ph.Warm = history.Now()
+	if err := r.warm(ctx); err != nil {
+		return err
+	}
+	ph.Faults = history.Now()
+	if err := r.faults(ctx); err != nil {
+		return err
+	}
+	ph.Healed = history.Now()
+	r.say.linef("healed", "all faults are taken back")
+	if err := pass(ctx, calmTime); err != nil {
+		return err
+	}
+	var ended sync.WaitGroup // clients give back what they hold
+	sctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	errs := make([]error, len(r.cluster.Edges()))
+	for i, e := range r.cluster.Edges() {
+		ended.Go(func() {
+			if err := e.Stop(sctx); !errors.Is(err, host.ErrNotRunning) {
+				errs[i] = err
+			}
+		})
+	}
+	ended.Wait()
+	return errors.Join(errs...)
+}
+
+// pass lets time go by.
+func pass(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startClients starts the programs, one on each edge host.
+func (r *runner) startClients(ctx context.Context) error {
+	var addresses []string
+	for _, n := range r.cluster.Nodes() {
+		addresses = append(addresses, n.Calls)
+	}
+	for i, spec := range r.specs(addresses) {
+		e := r.cluster.Edges()[i]
+		spec.FaultFile = e.Seam.Path()
+		if r.s.TLS {
+			files, err := r.cluster.ClientTLS(e.Name())
+			if err != nil {
+				return err
+			}
+			spec.TLS = files
+		}
+		path := filepath.Join(e.Dir, "spec.json")
+		if err := spec.Write(path); err != nil {
+			return err
+		}
+		e.Run(func(life int) []string {
+			return []string{r.Client, "edge", "--spec", path, "--life", strconv.Itoa(life)}
+		})
+		if err := e.Start(); err != nil {
+			return err
+		}
+	}
+	for _, e := range r.cluster.Edges() {
+		if _, err := e.AwaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warm lets the traffic run without faults, and fails if there is none: faults
+// on an idle cluster show nothing.
+func (r *runner) warm(ctx context.Context) error {
+	before, err := r.committed(ctx)
+	if err != nil {
+		return err
+	}
+	if err := pass(ctx, warmTime); err != nil {
+		return err
+	}
+	after, err := r.committed(ctx)
+	if err != nil {
+		return err
+	}
+	rate := float64(after-before) / warmTime.Seconds()
+	r.say.linef("warm", "%.0f entries/s", rate)
+	if least := r.meta.Need.WarmRate / 2; rate < least {
+		return fmt.Errorf("the log grows by %.1f entries/s before the first fault, want at least %.1f", rate, least)
+	}
+	return nil
+}
+
+// committed returns the commit index of the leader.
+func (r *runner) committed(ctx context.Context) (uint64, error) {
+	leader, err := r.cluster.Leader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s, err := leader.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.CommitIndex, nil
+}
+
+// faults runs the nemeses in turns until their time is over, then heals the
+// cluster and waits until all nodes serve.
+func (r *runner) faults(ctx context.Context) error {
+	session := nemesis.NewSession(r.cluster, r.timeline, r.s.Seed)
+	rng := rand.New(rand.NewPCG(r.s.Seed, 99))
+	fctx, cancel := context.WithTimeout(ctx, r.s.Time-warmTime-calmTime)
+	defer cancel()
+	var errs []error
+	for i := 0; len(r.s.Nemeses) > 0 && fctx.Err() == nil; i++ {
+		n, _ := nemesis.Find(r.s.Nemeses[i%len(r.s.Nemeses)])
+		a, err := session.Begin(fctx, n)
+		switch {
+		case err != nil && fctx.Err() != nil: // it was just about to begin
+		case errors.Is(err, nemesis.ErrSkipped):
+			r.say.linef("fault", "%v", err)
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			r.say.linef("fault", "%s of %v %s", a.Name, a.Targets, a.Detail)
+			_ = pass(fctx, a.Hold)
+			errs = append(errs, a.End(ctx))
+		}
+		_ = pass(fctx, 300*time.Millisecond+time.Duration(rng.Int64N(int64(900*time.Millisecond))))
+	}
+	if len(r.s.Nemeses) == 0 {
+		errs = append(errs, pass(ctx, r.s.Time-warmTime-calmTime))
+	}
+	// NB: with ctx, since fctx has ended.
+	errs = append(errs, session.Heal(ctx))
+	hctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	return errors.Join(append(errs, r.cluster.Ensure(hctx))...)
+}
+
+// watch keeps snapshots before nodes drop them, and both clocks of the machine on
+// one line, and says now and then how the run is getting on.
+func (r *runner) watch(ctx context.Context) {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for i := 1; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := r.keepSnapshots(); err != nil {
+			r.say.linef("trouble", "%v", err)
+		}
+		if i%10 == 0 {
+			r.meta.Wall = append(r.meta.Wall, history.PairNow())
+		}
+		if i%20 == 0 {
+			r.say.linef("...", "%s", r.status(ctx))
+		}
+	}
+}
+
+func (r *runner) keepSnapshots() error {
+	var errs []error
+	for _, n := range r.cluster.Nodes() {
+		errs = append(errs, r.archive.Collect(n.Name(), n.Data))
+	}
+	return errors.Join(errs...)
+}
+
+// status says who leads, and how far.
+func (r *runner) status(ctx context.Context) string {
+	leader, err := r.cluster.Leader(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	s, err := leader.Status(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s leads term %d, %d entries, %d budgets", leader.Name(), s.Term, s.CommitIndex, s.Budgets)
+}
