@@ -105,14 +105,19 @@ func NewProposer(cfg ProposerConfig, id uint64, apply func([]byte, time.Duration
 	return &Proposer{cfg: cfg, id: id, apply: apply, stamp: stamp, arrive: make(chan struct{}, 1)}
 }
 
-// Propose puts a command through the log and returns its result. Errors:
+// Propose puts a command through the log and returns its result. The asks of an
+// Exchange must have been validated. Errors:
 //
-//   - ErrNotLeader, ErrOverloaded, ErrTooLarge: nothing was proposed.
+//   - ErrNotLeader, ErrOverloaded, ErrTooLarge, and what the command's Validate
+//     finds: nothing was proposed.
 //   - ErrOutcomeUnknown: the command may still take effect.
 //   - ctx's error, wrapped with one of ErrNotProposed and ErrOutcomeUnknown.
 //
 // A command that was applied and refused has its reason in Applied.Err.
 func (p *Proposer) Propose(ctx context.Context, cmd fsm.Command) (Applied, error) {
+	if err := cmd.Validate(); err != nil {
+		return Applied{}, err
+	}
 	c := &call{encoded: fsm.Encode(cmd), done: make(chan reply, 1)}
 	if err := p.enqueue(c); err != nil {
 		return Applied{}, err

@@ -110,6 +110,11 @@ func (p *proposing) edges() (n int) {
 	return n
 }
 
+func namesField(err error, field string) bool {
+	f, ok := errors.AsType[*fsm.FieldError](err)
+	return ok && f.Field == field
+}
+
 // A command that is refused before it is proposed left no trace: the log is as
 // long as before, and the error says that nothing was proposed.
 func TestProposeRefuses(t *testing.T) {
@@ -131,6 +136,9 @@ func TestProposeRefuses(t *testing.T) {
 		}
 	}
 	refused("raft does not lead", follower, session("e"), ErrNotLeader, "node is not the leader")
+	if _, err := lead.Propose(t.Context(), fsm.Policies{Delete: []string{strings.Repeat("x", 1000)}}); !namesField(err, "delete[0]") {
+		t.Errorf("out of range: Propose = %v, want a FieldError about delete[0]", err)
+	}
 	refused("too large", lead, big(4096), ErrTooLarge, "at most 4096 fit into an entry")
 	lead.stop()
 	refused("leadership ended", lead, session("e"), ErrNotLeader, "")
