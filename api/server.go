@@ -24,9 +24,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// MaxMessage bounds a request: what fits into one log entry, with room for the
-// names around it.
-const MaxMessage = 1 << 20
+// MaxMessage bounds a request. It is far more than fits into one log entry, so
+// that a request with one field that is too long, a key of a MiB, say, is still
+// read, and refused with the name of that field.
+const MaxMessage = 2 << 20
 
 // streamWorkers serve calls without starting a goroutine for each. Calls beyond
 // them start one.
