@@ -101,6 +101,8 @@ func (c *cluster) exchange(ctx context.Context, req *tkcoordv1.ExchangeRequest) 
 		return nil, c.status(res.Err)
 	}
 	out := &tkcoordv1.ExchangeResponse{Session: uint64(res.Session), ClockMs: int64(now), Index: c.index, PolicyVersion: c.m.PolicyVersion()}
+	rates := c.m.Settings().Rates
+	out.DriftPpm, out.SlewPpm = uint32(rates.Drift), uint32(rates.Slew)
 	for i := range res.Answers {
 		out.Answers = append(out.Answers, wireAnswer(&res.Answers[i]))
 	}

@@ -68,20 +68,22 @@ type Edge struct {
 
 	// mu guards what follows, the account of every key, and those methods of
 	// leases that belong to one goroutine. Nothing waits while holding it.
-	mu                                       sync.Mutex
-	pending                                  []*Key // queued, oldest first
-	due                                      dueHeap
-	incarnation                              uint64
-	session                                  uint64
-	seq                                      uint64
-	rates                                    clock.Rates // the wider of the configured and the cluster's
-	policies                                 uint64      // newest version heard of
-	hello                                    bool        // exchange even if there is nothing to ask
-	retiring                                 bool        // Close returns everything
-	relieveAt                                clock.Nanos
-	fails                                    int         // attempts in a row that were not answered
-	failingFrom                              clock.Nanos // when the first of them was sent
-	rtt                                      clock.Nanos // of exchanges, smoothed
+	mu          sync.Mutex
+	pending     []*Key // queued, oldest first
+	due         dueHeap
+	incarnation uint64
+	session     uint64
+	seq         uint64
+	rates       clock.Rates // the wider of the configured and the cluster's
+	policies    uint64      // newest version heard of
+	hello       bool        // exchange even if there is nothing to ask
+	retiring    bool        // Close returns everything
+	relieveAt   clock.Nanos
+	fails       int         // attempts in a row that were not answered
+	failingFrom clock.Nanos // when the first of them was sent
+	rtt         clock.Nanos // of exchanges, smoothed
+
+	// Counted for Stats, under mu.
 	exchanges, asks, failures, sessionsEnded uint64
 }
 

@@ -87,7 +87,7 @@ func newWorld(t *rapid.T) *world {
 	w := &world{t: t, rates: clock.Rates{Drift: 50_000, Slew: 20_000}, spent: map[string]escrow.Credits{}, peak: map[string]escrow.Credits{}, budgets: map[string]fsm.BudgetState{}}
 	w.lead = leader{now: 1_000_000, ppm: w.ownerRate()}
 	settings := fsm.DefaultSettings()
-	settings.Rates = w.rates
+	settings.Rates = w.rates // edges learn them
 	settings.LongestLease = 700
 	settings.SessionIdle = 3000
 	w.limit = 30
@@ -117,7 +117,6 @@ func (w *world) newEdge(id string) *simEdge {
 	s := &simEdge{ppm: w.rate("edge", w.rates.Drift)}
 	cfg := quietConfig()
 	cfg.EdgeID = id
-	cfg.Rates = w.rates
 	cfg.IdleAfter = 150 * time.Millisecond
 	cfg.Horizon = 100 * time.Millisecond
 	cfg.MaxKeys = 2

@@ -89,6 +89,26 @@ func TestDeadlines(t *testing.T) {
 	}, perWindow("p", 10_000, time.Second))
 }
 
+// TestGuardsForWiderRates: of the rates configured and those that the cluster
+// tells, the wider count.
+func TestGuardsForWiderRates(t *testing.T) {
+	for _, tt := range []struct{ own, want clock.Rates }{
+		{clock.Rates{}, clock.DefaultRates()},
+		{clock.Rates{Drift: 9000}, clock.Rates{Drift: 9000, Slew: 500}},
+	} {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			e := b.edge(func(c *Config) { c.Rates = tt.own })
+			l := e.Limiter("p")
+			start := e.now()
+			b.check(l, "k", 5)
+			k, _ := l.Key("k")
+			if got, want := k.lease.Load().Deadline(), start+tt.want.Guarded(30_000); got != want {
+				t.Errorf("with rates %+v the deadline is %d, want %d", tt.own, got, want)
+			}
+		}, perWindow("p", 10_000, time.Hour))
+	}
+}
+
 // TestWindowRolls: a new window is a new lease, and the totals of the old one are
 // gone with it.
 func TestWindowRolls(t *testing.T) {
