@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
 	"github.com/tkcoord/tkcoord/transport"
@@ -103,7 +104,10 @@ func (o *serveOptions) validate() error {
 	want(validName(o.cluster), "cluster", fmt.Sprintf("%q", o.cluster), label)
 	want(validName(o.region), "region", fmt.Sprintf("%q", o.region), label)
 	want(o.data != "", "data", `""`, "a directory")
-	want(o.expect >= 0 && o.expect <= 9, "bootstrap-expect", o.expect, "0 to 9")
+	voters := transport.DefaultMembershipConfig().MaxVoters
+	want(o.expect >= 0 && o.expect <= voters, "bootstrap-expect", o.expect, fmt.Sprintf("0 to %d", voters))
+	key, err := base64.StdEncoding.DecodeString(o.gossipKey)
+	want(err == nil && slices.Contains([]int{0, 16, 24, 32}, len(key)), "gossip-key", "a secret", "16, 24 or 32 bytes in base64")
 	want(o.maxLease >= 100*time.Millisecond && o.maxLease <= 24*time.Hour, "max-lease-ttl", o.maxLease, "100ms to 24h")
 	want(o.sessionIdle >= 2*o.maxLease && o.sessionIdle <= 30*24*time.Hour, "session-idle", o.sessionIdle, "twice --max-lease-ttl to 720h")
 	want(o.drift >= 0 && o.drift <= int64(clock.MaxRate), "clock-drift-ppm", o.drift, fmt.Sprintf("0 to %d", clock.MaxRate))
@@ -229,14 +233,24 @@ func (o *serveOptions) processConfig(log *slog.Logger) (processConfig, error) {
 	n.Settings.SessionIdle = clock.Millis(o.sessionIdle.Milliseconds())
 	n.Settings.Rates = clock.Rates{Drift: clock.PPM(o.drift), Slew: clock.PPM(o.slew)}
 	n.Log = log
-	var err error
 	n.Gossip.Bind, n.Gossip.Join = o.gossip, o.join
+	if net.ParseIP(o.advertise) != nil { // of a name, gossip finds the address itself
+		_, port, err := net.SplitHostPort(o.gossip)
+		if err != nil {
+			return processConfig{}, fmt.Errorf("--gossip: %w", err)
+		}
+		n.Gossip.Advertise = net.JoinHostPort(o.advertise, port)
+	}
+	var err error
 	if n.Gossip.SecretKey, err = base64.StdEncoding.DecodeString(o.gossipKey); err != nil {
-		return processConfig{}, fmt.Errorf("--gossip-key: want base64: %w", err)
+		return processConfig{}, fmt.Errorf("--gossip-key: %w", err)
 	}
 	if o.policies != "" {
 		if n.Policies, err = readPolicies(o.policies); err != nil {
 			return processConfig{}, err
+		}
+		if size := len(fsm.Encode(fsm.Policies{Put: n.Policies})); size > n.Proposer.MaxBytes {
+			return processConfig{}, fmt.Errorf("--policies: %s: %d policies take %d bytes, more than the %d of one log entry: start with fewer and apply the rest later", o.policies, len(n.Policies), size, n.Proposer.MaxBytes)
 		}
 	}
 	if err := injectFaults(o, &n); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -14,10 +13,14 @@ import (
 // resolve fills flags that were not given on the command line: from the
 // environment (TKCOORD_NODE_ID for --node-id), else from the settings file
 // (node-id: ...), else they keep their defaults. The command line wins over the
-// environment, and that over the file. Unknown keys in the file, and values that
-// do not fit, are all reported at once.
+// environment, and that over the file, whose name is in TKCOORD_CONFIG if file is
+// empty. Unknown keys in the file, and values that do not fit, are all reported
+// at once.
 func resolve(flags *pflag.FlagSet, file string, getenv func(string) string) error {
 	given, errs := map[string]string{}, []error(nil)
+	if file == "" {
+		file = getenv(envName("config"))
+	}
 	if file != "" {
 		var err error
 		if given, err = readSettings(flags, file); err != nil {
@@ -25,7 +28,7 @@ func resolve(flags *pflag.FlagSet, file string, getenv func(string) string) erro
 		}
 	}
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed {
+		if f.Changed || !isSetting(f.Name) {
 			return
 		}
 		if v := getenv(envName(f.Name)); v != "" {
@@ -45,6 +48,9 @@ func resolve(flags *pflag.FlagSet, file string, getenv func(string) string) erro
 	return errors.Join(errs...)
 }
 
+// isSetting reports whether a flag makes sense elsewhere than on a command line.
+func isSetting(flag string) bool { return flag != "config" && flag != "help" }
+
 // readSettings reads a flat YAML file whose keys are names of flags.
 func readSettings(flags *pflag.FlagSet, file string) (map[string]string, error) {
 	data, err := os.ReadFile(file)
@@ -62,14 +68,16 @@ func readSettings(flags *pflag.FlagSet, file string) (map[string]string, error) 
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: want a mapping of settings to values", file, root.Line)
 	}
-	out := map[string]string{}
+	out, lines := map[string]string{}, map[string]int{}
 	var errs []error
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		name := strings.ReplaceAll(key.Value, "_", "-")
-		switch f := flags.Lookup(name); {
-		case f == nil || slices.Contains([]string{"config", "help"}, name):
+		switch {
+		case flags.Lookup(name) == nil || !isSetting(name):
 			errs = append(errs, fmt.Errorf("%s:%d: unknown setting %q", file, key.Line, key.Value))
+		case lines[name] != 0:
+			errs = append(errs, fmt.Errorf("%s:%d: %s is set in line %d already", file, key.Line, name, lines[name]))
 		case value.Kind == yaml.SequenceNode:
 			items := make([]string, len(value.Content))
 			for j, c := range value.Content {
@@ -81,6 +89,7 @@ func readSettings(flags *pflag.FlagSet, file string) (map[string]string, error) 
 		default:
 			out[name] = value.Value
 		}
+		lines[name] = key.Line
 	}
 	return out, errors.Join(errs...)
 }
