@@ -61,7 +61,8 @@ func startParts(ctx context.Context, c *host.Cluster, rng *rand.Rand, parts []Ne
 
 // Draw draws count nemeses from a list, each a combination of 1 to most of
 // different families. Equal seeds draw equal lists. No single nemesis is drawn
-// again before all have been drawn, so that a long run misses none.
+// again before all have been drawn, except where a combination has no room for
+// those that are left, so that a long run misses none.
 func Draw(seed uint64, from []Nemesis, count, most int) []Nemesis {
 	if len(from) == 0 {
 		return nil
@@ -72,23 +73,45 @@ func Draw(seed uint64, from []Nemesis, count, most int) []Nemesis {
 	for range count {
 		var parts []Nemesis
 		for range 1 + rng.IntN(most) {
-			i := slices.IndexFunc(deck, func(n Nemesis) bool { return !hasFamily(parts, n.Family()) })
+			i := nextFitting(deck, parts)
 			if i < 0 {
-				fresh := slices.Clone(from)
-				rng.Shuffle(len(fresh), func(i, j int) { fresh[i], fresh[j] = fresh[j], fresh[i] })
-				deck = append(deck, fresh...)
-				if i = slices.IndexFunc(deck, func(n Nemesis) bool { return !hasFamily(parts, n.Family()) }); i < 0 {
-					break // there are no more families
-				}
+				deck = append(deck, shuffledList(from, rng)...)
+				i = nextFitting(deck, parts)
+			}
+			if i < 0 {
+				break // nothing fits any more
 			}
 			parts = append(parts, deck[i])
 			deck = slices.Delete(deck, i, i+1)
 		}
+		slices.SortStableFunc(parts, func(a, b Nemesis) int { return order(a.Breaks, b.Breaks) })
 		drawn = append(drawn, Combine(parts...))
 	}
 	return drawn
 }
 
-func hasFamily(parts []Nemesis, family string) bool {
-	return slices.ContainsFunc(parts, func(n Nemesis) bool { return n.Family() == family })
+// nextFitting returns the first of a deck that can be combined with parts, -1 if
+// none can.
+func nextFitting(deck, parts []Nemesis) int {
+	return slices.IndexFunc(deck, func(n Nemesis) bool {
+		return !slices.ContainsFunc(parts, func(p Nemesis) bool { return n.Alone || p.Alone || n.Family() == p.Family() })
+	})
+}
+
+func shuffledList(from []Nemesis, rng *rand.Rand) []Nemesis {
+	fresh := slices.Clone(from)
+	rng.Shuffle(len(fresh), func(i, j int) { fresh[i], fresh[j] = fresh[j], fresh[i] })
+	return fresh
+}
+
+// order puts false before true.
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
 }

@@ -41,9 +41,17 @@ func TestDraw(t *testing.T) {
 			}
 			parts := strings.Split(n.Name, "+")
 			var families []string
-			for _, p := range parts {
-				family, _, _ := strings.Cut(p, "-")
-				families = append(families, family)
+			broken := false
+			for _, name := range parts {
+				p, _ := Find(name)
+				families = append(families, p.Family())
+				if p.Alone && len(parts) > 1 {
+					t.Fatalf("%s: %s leaves nothing to others", n.Name, name)
+				}
+				if broken && !p.Breaks {
+					t.Fatalf("%s: %s starts when there may be no leader", n.Name, name)
+				}
+				broken = broken || p.Breaks
 			}
 			slices.Sort(families)
 			if len(parts) > most || len(slices.Compact(families)) != len(parts) {

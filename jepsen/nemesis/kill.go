@@ -14,8 +14,9 @@ func kills() []Nemesis {
 	var all []Nemesis
 	for _, who := range []choice{oneNode(), theLeader(), minority(), majority(), allNodes()} {
 		all = append(all, Nemesis{
-			Name:  "kill-" + who.name,
-			About: "crash " + who.about + ", and start again what crashed",
+			Name:   "kill-" + who.name,
+			About:  "crash " + who.about + ", and start again what crashed",
+			Breaks: who.breaks, Alone: who.name == allNodes().name,
 			Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
 				nodes, err := who.pick(ctx, c, rng)
 				if err != nil {

@@ -30,6 +30,12 @@ type Nemesis struct {
 	Needs []host.Capability
 	// Excuses are parts of log lines of level error that the fault explains.
 	Excuses []string
+	// Breaks says that the cluster has no leader while it lasts, or may have none.
+	// In what Draw combines it starts last, as others may look for a leader.
+	Breaks bool
+	// Alone says that it leaves nothing for others to hit. Draw does not combine
+	// it.
+	Alone bool
 	// Start injects the fault and returns once it is in effect. What it draws
 	// from rng decides everything that is up to it. An error wrapping ErrSkipped
 	// says that this cluster offers no target.

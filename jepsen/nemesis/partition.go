@@ -92,16 +92,18 @@ func partitions() []Nemesis {
 	var all []Nemesis
 	for _, s := range splits() {
 		all = append(all, Nemesis{
-			Name:  "partition-" + s.name,
-			About: "cut " + s.about,
+			Name:   "partition-" + s.name,
+			About:  "cut " + s.about,
+			Breaks: true, // until the next election, or for as long as it lasts
 			Start: func(_ context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
 				return cutNodes(c, rng, s, names(shuffled(c, rng)), anyClass)
 			},
 		})
 	}
 	return append(all, Nemesis{
-		Name:  "partition-leader",
-		About: "cut the leader from the others",
+		Name:   "partition-leader",
+		About:  "cut the leader from the others",
+		Breaks: true,
 		Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
 			leader, err := awaitLeader(ctx, c)
 			if err != nil {

@@ -3,6 +3,7 @@ package nemesis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -34,8 +35,9 @@ func pauses() []Nemesis {
 	for _, who := range []choice{oneNode(), theLeader(), majority(), allNodes()} {
 		for _, length := range pauseLengths() {
 			all = append(all, Nemesis{
-				Name:  "pause-" + who.name + "-" + length.name,
-				About: "pause " + who.about + " " + length.about,
+				Name:   "pause-" + who.name + "-" + length.name,
+				About:  "pause " + who.about + " " + length.about,
+				Breaks: who.breaks,
 				Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
 					nodes, err := who.pick(ctx, c, rng)
 					if err != nil {
@@ -50,7 +52,7 @@ func pauses() []Nemesis {
 	return all
 }
 
-// pauseAll pauses what runs. On an error nothing is paused.
+// pauseAll pauses what runs, at least one. On an error nothing is paused.
 func pauseAll(ps []*host.Process) (stop func(context.Context) error, err error) {
 	var resumes []func() error
 	stop = func(context.Context) error {
@@ -69,6 +71,9 @@ func pauseAll(ps []*host.Process) (stop func(context.Context) error, err error) 
 		default:
 			resumes = append(resumes, resume)
 		}
+	}
+	if len(resumes) == 0 {
+		return nil, fmt.Errorf("%w: nothing to pause runs", ErrSkipped)
 	}
 	return stop, nil
 }

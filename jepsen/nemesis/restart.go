@@ -16,8 +16,9 @@ func restarts() []Nemesis {
 		About: "stop each node in order and start it again, one after the other",
 		Start: startRolling,
 	}, {
-		Name:  "restart-all",
-		About: "stop the whole cluster in order, and start it again",
+		Name:   "restart-all",
+		About:  "stop the whole cluster in order, and start it again",
+		Breaks: true, Alone: true,
 		Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
 			nodes := shuffled(c, rng)
 			f := Fault{

@@ -250,6 +250,27 @@ func TestSessionKeepsBooks(t *testing.T) {
 	s.whole(t)
 }
 
+// Without a leader there is nobody to hit, and it does not take for ever to say
+// so.
+func TestNoLeaderIsSkipped(t *testing.T) {
+	s := newStage(t, host.Loopback, 3, 0)
+	for _, n := range s.cluster.Nodes() {
+		if err := n.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"pause-leader-long", "leader-transfer", "partition-leader", "pause-all-long"} {
+		n, _ := Find(name)
+		if err := s.Run(t.Context(), n); !errors.Is(err, ErrSkipped) {
+			t.Errorf("%s: %v, want ErrSkipped", name, err)
+		}
+	}
+	if err := s.Heal(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.whole(t)
+}
+
 // Heal puts right what overlapping faults and dead processes left.
 func TestHeal(t *testing.T) {
 	s := newStage(t, host.Loopback, 3, 2)

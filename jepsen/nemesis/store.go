@@ -34,6 +34,7 @@ func stores() []Nemesis {
 	for _, who := range []choice{oneNode(), theLeader()} {
 		all = append(all, Nemesis{
 			Name:    "store-hang-" + who.name,
+			Breaks:  who.breaks,
 			About:   "let a log write of " + who.about + " hang; a node gives up after its deadline, and is started again",
 			Excuses: []string{"node stops for good"},
 			Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {

@@ -10,9 +10,10 @@ import (
 
 // A choice picks the nodes that a fault hits.
 type choice struct {
-	name  string
-	about string
-	pick  func(ctx context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error)
+	name   string
+	about  string
+	breaks bool // without them the cluster has no leader
+	pick   func(ctx context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error)
 }
 
 // shuffled returns all nodes in random order.
@@ -23,7 +24,7 @@ func shuffled(c *host.Cluster, rng *rand.Rand) []*host.Node {
 }
 
 func oneNode() choice {
-	return choice{"one", "a node", func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
+	return choice{"one", "a node", false, func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
 		return shuffled(c, rng)[:1], nil
 	}}
 }
@@ -31,7 +32,7 @@ func oneNode() choice {
 // theLeader picks the node that leads now. While none leads there is nothing to
 // hit: another node would be another fault.
 func theLeader() choice {
-	return choice{"leader", "the leader", func(ctx context.Context, c *host.Cluster, _ *rand.Rand) ([]*host.Node, error) {
+	return choice{"leader", "the leader", true, func(ctx context.Context, c *host.Cluster, _ *rand.Rand) ([]*host.Node, error) {
 		leader, err := awaitLeader(ctx, c)
 		return []*host.Node{leader}, err
 	}}
@@ -39,7 +40,7 @@ func theLeader() choice {
 
 // minority picks as many nodes as a cluster must be able to do without.
 func minority() choice {
-	return choice{"minority", "as many nodes as the cluster can do without", func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
+	return choice{"minority", "as many nodes as the cluster can do without", false, func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
 		n := (len(c.Nodes()) - 1) / 2
 		if n == 0 {
 			return nil, fmt.Errorf("%w: %d nodes have no minority", ErrSkipped, len(c.Nodes()))
@@ -49,20 +50,20 @@ func minority() choice {
 }
 
 func majority() choice {
-	return choice{"majority", "a majority", func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
+	return choice{"majority", "a majority", true, func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
 		return shuffled(c, rng)[:len(c.Nodes())/2+1], nil
 	}}
 }
 
 func allNodes() choice {
-	return choice{"all", "all nodes", func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
+	return choice{"all", "all nodes", true, func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
 		return shuffled(c, rng), nil
 	}}
 }
 
 // someNodes picks any number of nodes but none.
 func someNodes() choice {
-	return choice{"some", "some nodes", func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
+	return choice{"some", "some nodes", true, func(_ context.Context, c *host.Cluster, rng *rand.Rand) ([]*host.Node, error) {
 		return shuffled(c, rng)[:1+rng.IntN(len(c.Nodes()))], nil
 	}}
 }
