@@ -1,0 +1,80 @@
+package fsm
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// naming returns an image that names every record that a story may make.
+func naming(m *Machine) *Image {
+	img := &Image{}
+	for i := range 3 {
+		p := PolicyImage{}
+		p.Name = fmt.Sprintf("p%d", i)
+		img.Policies = append(img.Policies, p)
+	}
+	for i := range 4 {
+		img.Edges = append(img.Edges, EdgeImage{ID: fmt.Sprintf("e%d", i)})
+	}
+	for id := range m.nextPolicy {
+		for i := range 3 {
+			img.Budgets = append(img.Budgets, BudgetImage{PolicyID: id, BudgetState: BudgetState{Key: fmt.Sprintf("k%d", i)}})
+		}
+	}
+	return img
+}
+
+// TestImageGoesOnAlike: a machine that loads an image, whatever it held before,
+// goes on like the one whose image it is.
+func TestImageGoesOnAlike(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, other := New(), New()
+		s := newStory(t, m)
+		one(t, m, s.now, Genesis{ClusterID: "c", Settings: tight()})
+		one(t, m, s.now, s.founding())
+		for range rapid.IntRange(1, 40).Draw(t, "entries") {
+			c, stamp := s.command(), s.stamp()
+			img := naming(m)
+			if err := m.Save(img); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Load(img); err != nil {
+				t.Fatal(err)
+			}
+			m.cursor, other.version = 0, m.version // no part of an image
+			got, want := one(t, other, stamp, c), one(t, m, stamp, c)
+			if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); got != want {
+				t.Fatalf("%+v at %d: got %s, want %s", c, stamp, got, want)
+			}
+			a, b := naming(m), naming(m)
+			if err := m.Save(a); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Save(b); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(a, b) {
+				t.Fatalf("after %+v at %d:\n%+v\nthe image went on to\n%+v", c, stamp, a, b)
+			}
+			s.heard(c, want)
+		}
+	})
+}
+
+// An image that does not name all records is of no use.
+func TestImageNamesAll(t *testing.T) {
+	j := newJournal(t, DefaultSettings(), fixed("p", 10, 100))
+	j.apply(&Exchange{EdgeID: "e", Incarnation: 1, Seq: 1, Asks: []Ask{{Policy: "p", Key: "k", Want: 1}}})
+	img := &Image{Policies: make([]PolicyImage, 1), Edges: []EdgeImage{{ID: "e"}}}
+	img.Policies[0].Name = "p"
+	if err := j.m.Save(img); err == nil {
+		t.Errorf("Save(%+v) misses a budget and says nothing", img)
+	}
+	img.Budgets = []BudgetImage{{PolicyID: 1, BudgetState: BudgetState{Key: "k"}}}
+	if err := j.m.Save(img); err != nil || img.Budgets[0].Out != 1 {
+		t.Errorf("Save: %v, %+v", err, img.Budgets)
+	}
+}
