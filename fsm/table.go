@@ -71,6 +71,9 @@ func (t *table[V]) put(key []byte, v *V) {
 // matter. A shard without ended values is not touched, so not copied either.
 func (t *table[V]) dropFrom(i int, ended func(*V) bool, gone func(*V)) int {
 	visited := len(t.shards[i].m)
+	if visited == 0 {
+		return 0 // most shards of a small machine, and starting to range over a map costs
+	}
 	for _, v := range t.shards[i].m {
 		if !ended(v) {
 			continue
