@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -69,7 +70,7 @@ func probeBuild(ctx context.Context) error {
 		return fmt.Errorf("go list -m: %w", err)
 	}
 	if module := strings.TrimSpace(string(out)); !strings.HasPrefix(Program, module+"/") {
-		return fmt.Errorf("the working directory belongs to module %s", module)
+		return errors.New("the working directory is not within tkcoord's module")
 	}
 	return nil
 }

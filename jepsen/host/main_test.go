@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -9,5 +10,9 @@ import (
 
 func TestMain(m *testing.M) {
 	standin.MainIfAsked()
+	if arg := os.Getenv(crashingEnv); arg != "" {
+		fmt.Fprintln(os.Stderr, crashingHarness(arg))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/tkcoord/tkcoord/jepsen/netfault"
 )
@@ -64,6 +65,9 @@ func (n *netns) close() error {
 // a device to a switch, by making one.
 func probeNetns() error {
 	s, err := netfault.OpenNamespace(netip.PrefixFrom(lanAddr(1), 24))
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("needs root: %w", err)
+	}
 	if err != nil {
 		return err
 	}

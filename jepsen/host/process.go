@@ -99,7 +99,7 @@ func (p *Process) Start() error {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(cleanEnviron(), p.spec.Env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.spec.Dir, p.log, p.log
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr, cmd.WaitDelay = dieWithParent(), outputTime
 	p.log.begin()
 	if err := p.spec.Thread.Do(cmd.Start); err != nil {
 		return fmt.Errorf("start %s: %w", p.spec.Name, err)
@@ -113,6 +113,10 @@ func (p *Process) Start() error {
 	go p.wait(l)
 	return nil
 }
+
+// outputTime bounds the wait for output after a process has ended, as when a
+// child of it still holds the pipe.
+const outputTime = 200 * time.Millisecond
 
 // cleanEnviron is the harness's environment less what the program under test
 // would take for its settings.
