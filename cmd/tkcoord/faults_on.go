@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/spf13/pflag"
@@ -31,14 +30,6 @@ func injectFaults(o *serveOptions, n *transport.NodeConfig) error {
 	s, err := seam.Open(o.faults)
 	if err != nil {
 		return fmt.Errorf("--fault-file: %w", err)
-	}
-	if o.advertise != "" && n.Gossip.Advertise == "" {
-		// Gossip passes the suite's relays as well.
-		_, port, err := net.SplitHostPort(o.gossip)
-		if err != nil {
-			return err
-		}
-		n.Gossip.Advertise = net.JoinHostPort(o.advertise, port)
 	}
 	n.Clocks = transport.Clocks{Monotonic: s.Monotonic, Wall: s.Wall}
 	n.Delay = s.Delay
