@@ -105,7 +105,7 @@ func DefaultConfig() Config {
 		Fail:           FailClosed,
 		MaxKeys:        65_536,
 		IdleAfter:      5 * time.Second,
-		Horizon:        2 * time.Second,
+		Horizon:        3 * time.Second,
 		AttemptTimeout: 500 * time.Millisecond,
 		Patience:       time.Second,
 		CloseTimeout:   2 * time.Second,

@@ -16,18 +16,19 @@ import (
 //	prefetch = size for the part of the Horizon that the window still has, but
 //	           at most 1/8 of the limit
 //
-// An ask wants the credits that requests wait for and prefetch on top. A quarter
-// of prefetch is the low-water mark: falling to it asks for more, so credits
-// arrive before a key in steady use runs dry as long as a round trip takes less
-// than a quarter of Horizon. With limits below 8 nothing is prefetched for Check,
-// and one credit for Allow, which cannot wait: there every credit that lies idle
-// at the wrong edge is a denial somewhere else.
+// An ask wants the credits that requests wait for and prefetch on top. Half of
+// prefetch is the low-water mark: falling to it asks for more, so a key in steady
+// use holds credits for half a Horizon at any time. That outlasts a round trip and,
+// with the default, an election: a new leader grants again within a second or so.
+// With limits below 8 nothing is prefetched for Check, and one credit for Allow,
+// which cannot wait: there every credit that lies idle at the wrong edge is a
+// denial somewhere else.
 const (
 	firstSize  = 8
 	minSize    = 4 // so that a slow key does not ask for each request
 	maxGrowth  = 4
 	limitShare = 8
-	lowShare   = 4
+	lowShare   = 2
 )
 
 // maxSize keeps sizes far from overflow.
