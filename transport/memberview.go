@@ -130,16 +130,38 @@ func (n *Node) Transfer(ctx context.Context, name string) error {
 	return n.members.Transfer(ctx, id)
 }
 
-// HandOver makes another node lead, if this one does and another can, and tells
-// the others that this one goes. Call it before a planned stop.
+// HandOver makes another node lead, if this one does and another can, waits until
+// that one does, and tells the others that this one goes. Call it before a planned
+// stop.
 func (n *Node) HandOver(ctx context.Context) error {
-	var errs []error
-	if n.leading.Load() {
-		if count, _ := n.voters(); count > 1 {
-			errs = append(errs, n.Transfer(ctx, ""))
-		}
-	}
-	return errors.Join(append(errs, n.gossip.Load().Leave(leaveTime))...)
+	return errors.Join(n.yield(ctx), n.gossip.Load().Leave(leaveTime))
 }
 
-const leaveTime = time.Second
+const (
+	leaveTime  = time.Second
+	yieldAgain = 50 * time.Millisecond
+)
+
+// yield hands leadership over until another node has it: the first that is asked
+// may be too busy to win an election in time.
+func (n *Node) yield(ctx context.Context) error {
+	if count, _ := n.voters(); count < 2 || !n.leading.Load() {
+		return nil
+	}
+	var last error
+	for {
+		changed := n.LeaderChanged()
+		if l, ok := n.Leader(); ok && l.ID != n.cfg.ID {
+			return nil
+		}
+		if n.leading.Load() {
+			last = n.Transfer(ctx, "")
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), last)
+		case <-changed:
+		case <-time.After(yieldAgain):
+		}
+	}
+}
