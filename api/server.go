@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
@@ -96,8 +97,12 @@ func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 	go func() { failed <- s.grpc.Serve(s.cfg.Listener) }()
 	stop := context.AfterFunc(ctx, func() { s.stop(grace) })
 	defer stop()
-	go s.reportHealth(ctx)
+	reporting, done := context.WithCancel(ctx)
+	var reports sync.WaitGroup
+	reports.Go(func() { s.reportHealth(reporting) })
 	err := <-failed
+	done()
+	reports.Wait()
 	if ctx.Err() != nil {
 		<-s.drain
 		s.grpc.GracefulStop() // returns once stop is done

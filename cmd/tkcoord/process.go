@@ -130,21 +130,18 @@ func (p *process) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// whenReady returns a context that ends once the node is ready, or with ctx.
-func (p *process) whenReady(ctx context.Context) context.Context {
-	ready, done := context.WithCancel(ctx)
-	go func() {
-		defer done()
-		t := time.NewTicker(10 * time.Millisecond)
-		defer t.Stop()
-		for p.node.Ready() != nil && ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-t.C:
-			}
+// waitReady returns nil once the node is ready, or ctx's error.
+func (p *process) waitReady(ctx context.Context) error {
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for p.node.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
 		}
-	}()
-	return ready
+	}
+	return nil
 }
 
 // Kill makes Run return at once, without handing anything over.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -214,13 +215,16 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 	at := p.node.Addresses()
 	where := fmt.Sprintf("node=%s grpc=%s raft=%s gossip=%s http=%s", o.nodeID, at.GRPC, at.Raft, at.Gossip, at.HTTP)
 	fmt.Fprintln(stdout, "listening", where)
-	saying := context.AfterFunc(p.whenReady(ctx), func() {
-		if p.node.Ready() == nil {
+	running, ended := context.WithCancel(ctx)
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		if p.waitReady(running) == nil {
 			fmt.Fprintln(stdout, "ready", where)
 		}
 	})
-	defer saying()
 	err = p.Run(ctx)
+	ended()
+	saying.Wait()
 	return errors.Join(err, p.Close())
 }
 
