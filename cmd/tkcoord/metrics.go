@@ -88,16 +88,16 @@ func (m *metrics) labels(k1, v1, k2, v2 string) metric.MeasurementOption {
 func (m *metrics) watchNode(n *transport.Node) error {
 	meter := m.meter()
 	r := registrar{meter: meter}
-	index := r.gauge("tkcoord.raft.index", "1", "Log indexes of this node: last, commit, applied.")
-	term := r.gauge("tkcoord.raft.term", "1", "Current term.")
-	leads := r.gauge("tkcoord.raft.leading", "1", "1 on the node that leads.")
-	elections := r.counter("tkcoord.raft.leader_changes", "1", "Leaders that this node saw take over.")
-	serving := r.gauge("tkcoord.node.ready", "1", "1 while the node should be sent traffic.")
+	index := r.gauge("tkcoord.raft.index", "", "Log indexes of this node: last, commit, applied.")
+	term := r.gauge("tkcoord.raft.term", "", "Current term.")
+	leads := r.gauge("tkcoord.raft.leading", "", "1 on the node that leads.")
+	elections := r.counter("tkcoord.raft.leader_changes", "", "Leaders that this node saw take over.")
+	serving := r.gauge("tkcoord.node.ready", "", "1 while the node should be sent traffic.")
 	behind := r.gauge("tkcoord.clock.lag", "ms", "Cluster clock behind the voters' median wall clock; leader only.")
 	offset := r.gauge("tkcoord.clock.wall_offset", "ms", "This node's wall clock minus the cluster clock.")
-	budgets := r.gauge("tkcoord.budgets", "1", "Budgets with a record.")
-	edges := r.gauge("tkcoord.edges", "1", "Sessions of edges.")
-	alarms := r.gauge("tkcoord.alarms", "1", "Alarms in force, by kind.")
+	budgets := r.gauge("tkcoord.budgets", "", "Budgets with a record.")
+	edges := r.gauge("tkcoord.edges", "", "Sessions of edges.")
+	alarms := r.gauge("tkcoord.alarms", "", "Alarms in force, by kind.")
 	if r.err != nil {
 		return r.err
 	}
@@ -140,14 +140,14 @@ func (m *metrics) watchPolicies(n *transport.Node) error {
 	meter := m.meter()
 	r := registrar{meter: meter}
 	limit := r.gauge("tkcoord.policy.limit", "{credit}", "Limit of one window of one key.")
-	keys := r.gauge("tkcoord.policy.keys", "1", "Keys with a live window.")
+	keys := r.gauge("tkcoord.policy.keys", "", "Keys with a live window.")
 	capacity := r.gauge("tkcoord.policy.capacity", "{credit}", "Sum of the limits of the live windows.")
 	out := r.gauge("tkcoord.policy.outstanding", "{credit}", "Granted minus returned in the live windows: what admissions are bounded by.")
 	used := r.gauge("tkcoord.policy.used", "{credit}", "Reported as spent in the live windows.")
 	granted := r.counter("tkcoord.policy.granted", "{credit}", "Credits ever granted.")
 	returned := r.counter("tkcoord.policy.returned", "{credit}", "Credits ever returned.")
 	spent := r.counter("tkcoord.policy.spent", "{credit}", "Credits ever reported as spent.")
-	refused := r.counter("tkcoord.policy.refused", "1", "Asks whose need was not met.")
+	refused := r.counter("tkcoord.policy.refused", "", "Asks whose need was not met.")
 	over := r.gauge("tkcoord.policy.worst_overshoot", "{credit}", "Largest used minus limit of any window; above 0 the guarantee was broken.")
 	if r.err != nil {
 		return r.err
@@ -197,7 +197,8 @@ func sum(a, b fsm.PolicyStatus) fsm.PolicyStatus {
 	return a
 }
 
-// A registrar makes observable instruments and keeps the first error.
+// A registrar makes observable instruments and keeps the first error. NB: what
+// has no unit gets none, since Prometheus' names of unit "1" end in _ratio.
 type registrar struct {
 	meter metric.Meter
 	all   []metric.Observable
