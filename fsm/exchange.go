@@ -6,6 +6,13 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 )
 
+// A caller is the holder on whose behalf an exchange asks.
+type caller struct {
+	holder escrow.HolderID
+	newest bool         // this exchange is the newest from it, or that one again
+	policy *policyState // of the ask before, for writing: often the next one's too
+}
+
 // exchange settles the asks of one edge. All asks are read, also when the
 // session is refused, since the next command follows them.
 func (m *Machine) exchange(r *reader, results bool) (Result, error) {
@@ -13,13 +20,8 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 	if r.err != nil {
 		return Result{}, r.err
 	}
-	s, newest, err := m.session(x.edgeID, x.incarnation, x.session, x.seq)
-	var res Result
-	if err != nil {
-		res.Err = err
-	} else {
-		res.Session = s
-	}
+	c, err := m.session(x.edgeID, x.incarnation, x.session, x.seq)
+	res := Result{Err: err, Session: c.holder}
 	if results && err == nil {
 		res.Answers = make([]Answer, 0, x.asks)
 	}
@@ -31,7 +33,7 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 		if err != nil {
 			continue
 		}
-		ans := m.settle(s, newest, &a)
+		ans := m.settle(&c, &a)
 		if results {
 			res.Answers = append(res.Answers, ans)
 		}
@@ -39,23 +41,22 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 	return res, nil
 }
 
-// session finds or opens the session of an edge and returns its holder, and
-// whether this exchange is the newest one seen from it, or that one again: both
-// are judged alike, so that a repeated exchange has the same answer. The rules:
+// session finds or opens the session of an edge. A repeated exchange is as new as
+// it was at first, so that its answer is the same. The rules:
 //
 //   - An unknown edge that claims no session gets one, and with it a new holder.
 //   - The same incarnation asking again without a session gets the same one.
 //   - A new incarnation replaces the one before. That one never comes back: its
 //     process is told ErrReplaced, also if its first message arrives late.
 //   - A claimed session that is not current is refused with ErrSession.
-func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID, seq uint64) (escrow.HolderID, bool, error) {
+func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID, seq uint64) (caller, error) {
 	s := m.edges.edit(id)
 	if s == nil {
 		if claimed != 0 {
-			return 0, false, fmt.Errorf("session: %d of edge_id %q has ended: %w", claimed, id, ErrSession)
+			return caller{}, fmt.Errorf("session: %d of edge_id %q has ended: %w", claimed, id, ErrSession)
 		}
 		if m.edges.len >= m.settings.MaxEdges {
-			return 0, false, fmt.Errorf("edge_id: there are %d edges, the most that this cluster takes: %w", m.edges.len, ErrExhausted)
+			return caller{}, fmt.Errorf("edge_id: there are %d edges, the most that this cluster takes: %w", m.edges.len, ErrExhausted)
 		}
 		s = &session{incarnation: incarnation, holder: m.newHolder()}
 		m.edges.put(id, s)
@@ -63,23 +64,23 @@ func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID
 	if s.incarnation != incarnation {
 		for _, old := range s.replaced {
 			if old == incarnation {
-				return 0, false, fmt.Errorf("incarnation: %016x of edge_id %q was replaced by %016x: %w", incarnation, id, s.incarnation, ErrReplaced)
+				return caller{}, fmt.Errorf("incarnation: %016x of edge_id %q was replaced by %016x: %w", incarnation, id, s.incarnation, ErrReplaced)
 			}
 		}
 		if claimed != 0 {
-			return 0, false, fmt.Errorf("session: %d was not given to incarnation %016x of edge_id %q: %w", claimed, incarnation, id, ErrSession)
+			return caller{}, fmt.Errorf("session: %d was not given to incarnation %016x of edge_id %q: %w", claimed, incarnation, id, ErrSession)
 		}
 		copy(s.replaced[1:], s.replaced[:])
 		s.replaced[0] = s.incarnation
 		s.incarnation, s.holder, s.seq = incarnation, m.newHolder(), 0
 	}
 	if claimed != 0 && claimed != s.holder {
-		return 0, false, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
+		return caller{}, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
 	}
 	newest := seq >= s.seq
 	s.seq = max(s.seq, seq)
 	s.seen = m.now
-	return s.holder, newest, nil
+	return caller{holder: s.holder, newest: newest}, nil
 }
 
 func (m *Machine) newHolder() escrow.HolderID {
@@ -90,23 +91,24 @@ func (m *Machine) newHolder() escrow.HolderID {
 
 // settle records what a holder reports about one budget and raises its grant.
 // An answer with an error changed nothing.
-func (m *Machine) settle(h escrow.HolderID, newest bool, a *askView) Answer {
-	p := m.policies.get(a.policy)
+func (m *Machine) settle(c *caller, a *askView) Answer {
+	p := c.policy
+	if p == nil || p.Name != string(a.policy) {
+		p = m.policies.edit(a.policy)
+	}
 	if p == nil || p.deleted {
 		return Answer{Err: fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)}
 	}
+	c.policy = p
 	key := m.budgetKey(p.id, a.key)
 	b := m.budgets.edit(key)
-	var w escrow.Window
-	switch {
-	case b == nil:
-		w = p.Cadence.Following(p.since, m.now)
-	case m.now >= b.Window().End:
-		w = p.Cadence.Following(max(p.since, b.Window().End), m.now)
-	default:
-		w = b.Window()
+	w, live := p.windowAt(m.now, b)
+	var have escrow.Allotment
+	known := false
+	if live {
+		have, known = b.Of(c.holder)
 	}
-	used, returned, need, want := a.used, a.returned, a.need, a.want
+	newest, used, returned, need, want := c.newest, a.used, a.returned, a.need, a.want
 	switch {
 	case a.window > w.Start:
 		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
@@ -117,40 +119,43 @@ func (m *Machine) settle(h escrow.HolderID, newest bool, a *askView) Answer {
 		need, want = max(0, need-gone), max(0, want-gone)
 		used, returned, newest = 0, 0, false
 	}
-	if err := acceptable(b, w, h, newest, used, returned); err != nil {
+	if err := acceptable(have, w, newest, used, returned); err != nil {
 		return Answer{Err: err}
 	}
-	if want > 0 {
-		if b == nil {
-			m.newKeys++
-		}
-		if err := m.roomFor(p, b, w, h); err != nil {
+	if !known && want > 0 {
+		if err := m.roomFor(p, b, live); err != nil {
 			return Answer{Err: err}
 		}
 	}
-	p = m.policies.edit(a.policy)
-	if b == nil {
-		if want == 0 { // nothing to record: do not make a budget for a question
-			return m.answer(p, w, 0, p.Limit, false)
-		}
+	switch {
+	case b == nil && want == 0: // nothing to record: a question makes no budget
+		return m.answer(p, w, 0, p.Limit, false)
+	case b == nil:
 		b = &budget{escrow.Open(w, p.Limit), p.id}
 		m.budgets.put(key, b)
 		p.Counters.add(&b.Ledger)
-	} else if w != b.Window() {
+	case !live:
 		p.Counters.remove(&b.Ledger)
 		b.Ledger = escrow.Open(w, p.Limit)
 		p.Counters.add(&b.Ledger)
 	}
-	return m.raise(p, b, h, used, returned, need, want)
+	return m.raise(p, b, c.holder, have, used, returned, need, want)
 }
 
-// acceptable reports why totals must be refused. b is nil or may still be in an
-// earlier window than w.
-func acceptable(b *budget, w escrow.Window, h escrow.HolderID, newest bool, used, returned escrow.Credits) error {
-	var have escrow.Allotment
-	if b != nil && b.Window() == w {
-		have, _ = b.Of(h)
+// windowAt returns the window that a budget counts in now, and whether its
+// ledger, if it has one, is already in it.
+func (p *policyState) windowAt(now escrow.Millis, b *budget) (w escrow.Window, live bool) {
+	switch {
+	case b == nil:
+		return p.Cadence.Following(p.since, now), false
+	case now >= b.Window().End:
+		return p.Cadence.Following(max(p.since, b.Window().End), now), false
 	}
+	return b.Window(), true
+}
+
+// acceptable reports why totals of a holder that has have in w must be refused.
+func acceptable(have escrow.Allotment, w escrow.Window, newest bool, used, returned escrow.Credits) error {
 	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
 		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
 	}
@@ -160,47 +165,47 @@ func acceptable(b *budget, w escrow.Window, h escrow.HolderID, newest bool, used
 	return nil
 }
 
-// roomFor reports which bound keeps h from having credits of the budget.
-func (m *Machine) roomFor(p *policyState, b *budget, w escrow.Window, h escrow.HolderID) error {
+// roomFor reports which bound keeps one more holder from having credits of the
+// budget, which may have no record yet.
+func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
+	if b == nil {
+		m.newKeys++
+	}
 	switch {
 	case b == nil && p.Counters.keys >= int64(p.MaxKeys):
 		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.keys, ErrExhausted)
 	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
 		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
-	case b == nil || b.Window() != w || b.Holders() < m.settings.MaxHolders:
-		return nil
+	case live && b.Holders() >= m.settings.MaxHolders:
+		return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), b.Window(), escrow.ErrHolders, ErrExhausted)
 	}
-	if _, known := b.Of(h); known {
-		return nil
-	}
-	return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), w, escrow.ErrHolders, ErrExhausted)
+	return nil
 }
 
 // raise takes over the reported totals, which were found acceptable, and grants.
-func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, used, returned, need, want escrow.Credits) Answer {
+func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) Answer {
 	c := &p.Counters
 	c.remove(&b.Ledger)
 	if b.Capacity() != p.Limit {
 		b.SetCapacity(p.Limit)
 	}
-	before, _ := b.Of(h)
-	if err := b.Report(h, returned, used); err != nil {
-		c.add(&b.Ledger)
-		return Answer{Err: err}
+	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, returned), Used: max(have.Used, used)}
+	if now != have {
+		if err := b.Report(h, returned, used); err != nil {
+			panic(fmt.Sprintf("fsm: acceptable totals of holder %d were refused: %v", h, err))
+		}
 	}
-	granted := before.Granted
-	if want > granted {
-		granted = b.Grant(h, b.Target(h, need, want))
+	if want > have.Granted {
+		now.Granted = b.Grant(h, b.Target(h, need, want))
 	}
-	after, _ := b.Of(h)
 	c.add(&b.Ledger)
-	c.moved(before, after)
-	refused := granted < need
+	c.moved(have, now)
+	refused := now.Granted < need
 	if refused {
 		c.refused++
 	}
 	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
-	return m.answer(p, b.Window(), granted, b.Left(), refused)
+	return m.answer(p, b.Window(), now.Granted, b.Left(), refused)
 }
 
 func (m *Machine) answer(p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) Answer {

@@ -45,6 +45,11 @@ func (r *reader) u64() uint64 {
 }
 
 func (r *reader) uvarint() uint64 {
+	if len(r.buf) > 0 && r.buf[0] < 0x80 { // most numbers are small
+		v := r.buf[0]
+		r.buf = r.buf[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(r.buf)
 	if n <= 0 {
 		r.fail("bad number")
@@ -68,10 +73,14 @@ func (r *reader) varint() int64 {
 func (r *reader) count(limit uint64) uint64 {
 	v := r.uvarint()
 	if v > limit {
-		r.fail(fmt.Sprintf("%d is above the limit of %d", v, limit))
+		r.above(v, limit)
 		return 0
 	}
 	return v
+}
+
+func (r *reader) above(v, limit uint64) {
+	r.fail(fmt.Sprintf("%d is above the limit of %d", v, limit))
 }
 
 func (r *reader) credits() escrow.Credits {

@@ -62,7 +62,9 @@ func TestRestoreChecksContent(t *testing.T) {
 		{"a policy with impossible windows", func(m *Machine) { policyOf(m, "api").Cadence.Period = 0 }, "period 0"},
 		{"windows that may not begin", func(m *Machine) { policyOf(m, "api").since = m.now + 1 }, "may not begin"},
 		{"keys miscounted", func(m *Machine) { policyOf(m, "gone").Counters.keys = 0 }, "counts 0 keys and has 1"},
-		{"a budget without its policy", func(m *Machine) { m.policies.dropFrom(m.policies.shardOf([]byte("gone")), isDeleted, func(*policyState) {}) }, "which is unknown"},
+		{"a budget without its policy", func(m *Machine) {
+			m.policies.dropFrom(m.policies.shardOf([]byte("gone")), isDeleted, func(*policyState) {})
+		}, "which is unknown"},
 		{"an empty window", func(m *Machine) {
 			budgetOf(m, "api", "k").Ledger = escrow.Open(escrow.Window{Start: 5, End: 5}, 1)
 		}, "is empty"},

@@ -1,5 +1,7 @@
 package fsm
 
+import "github.com/tkcoord/tkcoord/fsm/clock"
+
 // An entry sweeps shards until it has visited sweepRecords records and two more
 // for each key that it brought, or sweepShards shards and as many more. So with
 // few budgets all are visited within 64 entries, the cost does not grow with
@@ -20,9 +22,9 @@ func (m *Machine) sweep() {
 	visited := 0
 	for n := 0; n < min(sweepShards+2*m.newKeys, budgetShards) && visited < sweepRecords+2*m.newKeys; n++ {
 		i := int(m.cursor)
-		visited += m.sweepBudgets(i)
+		visited += m.budgets.dropEnded(i, m.now, func(b *budget) clock.Millis { return b.Window().End }, m.forgetBudget)
 		if i < edgeShards {
-			visited += m.edges.dropFrom(i, func(s *session) bool { return m.now-s.seen > m.settings.SessionIdle }, func(*session) {})
+			visited += m.edges.dropEnded(i, m.now, m.sessionEnd, func(*session) {})
 		}
 		if i < policyShards {
 			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.keys == 0 }, m.forgetPolicy)
@@ -31,9 +33,8 @@ func (m *Machine) sweep() {
 	}
 }
 
-func (m *Machine) sweepBudgets(i int) int {
-	return m.budgets.dropFrom(i, func(b *budget) bool { return b.Window().End <= m.now }, m.forgetBudget)
-}
+// sessionEnd is the first instant at which a silent session has ended.
+func (m *Machine) sessionEnd(s *session) clock.Millis { return s.seen + m.settings.SessionIdle + 1 }
 
 // forgetBudget keeps of an ended budget that its policy's windows reached so far.
 // Windows that ended where the cadence has a boundary change nothing by it;

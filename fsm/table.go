@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/tkcoord/tkcoord/fsm/clock"
 )
 
 // A table is a map that can be frozen in constant time. It is cut into shards by
@@ -25,6 +26,7 @@ type table[V any] struct {
 
 type shard[V any] struct {
 	epoch uint32
+	quiet clock.Millis // nothing in it ends before then; 0 if nobody has looked
 	m     map[string]*V
 }
 
@@ -49,8 +51,10 @@ func (t *table[V]) get(key []byte) *V { return t.shards[t.shardOf(key)].m[string
 // after a freeze.
 func (t *table[V]) edit(key []byte) *V {
 	i := t.shardOf(key)
-	if t.shards[i].m[string(key)] == nil {
-		return nil
+	s := t.shards[i]
+	v := s.m[string(key)]
+	if v == nil || s.epoch == t.epoch {
+		return v
 	}
 	return t.own(i).m[string(key)]
 }
@@ -63,15 +67,17 @@ func (t *table[V]) put(key []byte, v *V) {
 	}
 	before := len(s.m)
 	s.m[string(key)] = v
+	s.quiet = 0
 	t.len += len(s.m) - before
 }
 
-// dropFrom deletes the ended values of shard i, telling gone about each, and
-// returns how many values it visited. The order is arbitrary: it must not
-// matter. A shard without ended values is not touched, so not copied either.
+// dropFrom deletes the values of shard i that have ended, telling gone about
+// each, and returns how many values the shard had. The order is arbitrary: it
+// must not matter. A shard without ended values is not touched, so not copied
+// either.
 func (t *table[V]) dropFrom(i int, ended func(*V) bool, gone func(*V)) int {
-	visited := len(t.shards[i].m)
-	if visited == 0 {
+	n := len(t.shards[i].m)
+	if n == 0 {
 		return 0 // most shards of a small machine, and starting to range over a map costs
 	}
 	for _, v := range t.shards[i].m {
@@ -88,7 +94,23 @@ func (t *table[V]) dropFrom(i int, ended func(*V) bool, gone func(*V)) int {
 		}
 		break
 	}
-	return visited
+	return n
+}
+
+// dropEnded is dropFrom for values that end at an instant, which must never move
+// closer. It does not look at a shard before the first of them ends.
+func (t *table[V]) dropEnded(i int, now clock.Millis, end func(*V) clock.Millis, gone func(*V)) int {
+	n := len(t.shards[i].m)
+	if n == 0 || now < t.shards[i].quiet {
+		return n
+	}
+	t.dropFrom(i, func(v *V) bool { return end(v) <= now }, gone)
+	s := t.shards[i]
+	s.quiet = clock.MaxInstant
+	for _, v := range s.m {
+		s.quiet = min(s.quiet, end(v))
+	}
+	return n
 }
 
 // editAll calls f for every value, for writing, in arbitrary order: that must
@@ -110,7 +132,7 @@ func (t *table[V]) own(i int) *shard[V] {
 	if s.epoch == t.epoch {
 		return s
 	}
-	c := &shard[V]{epoch: t.epoch}
+	c := &shard[V]{epoch: t.epoch, quiet: s.quiet}
 	if s.m != nil {
 		c.m = make(map[string]*V, len(s.m))
 		for k, v := range s.m {
