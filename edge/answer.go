@@ -8,6 +8,7 @@ import (
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 const (
@@ -70,6 +71,9 @@ func (e *Edge) answered(k *Key, a *tkcoordv1.Answer, stamp clock.Millis, sent, n
 	if l == nil || w.Start > l.Window().Start {
 		l = escrow.NewLease(w)
 		k.told = escrow.Allotment{}
+	}
+	if bug.Planted(bug.ReturnEarly) && k.told == k.sent {
+		l.Return(k.sent.Returned - l.Totals().Returned)
 	}
 	ttl := clock.Millis(a.TtlMs)
 	l.Raise(escrow.Credits(a.Granted), sent, ttl, e.rates)

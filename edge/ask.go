@@ -6,6 +6,7 @@ import (
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // An account is what the loop knows about a key.
@@ -97,6 +98,9 @@ func (e *Edge) ask(k *Key, now clock.Nanos) *tkcoordv1.Ask {
 	l := k.lease.Load()
 	if l != nil {
 		t, window = l.Totals(), l.Window().Start
+		if bug.Planted(bug.ReturnEarly) {
+			t.Returned += l.Left() / 2
+		}
 	}
 	low := l != nil && int64(l.Left()) <= k.low.Load()
 	k.demand = need > 0 || question || low

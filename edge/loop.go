@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // Pauses between attempts that fail: full jitter below 10 ms, doubled each time,
@@ -61,6 +62,9 @@ func (e *Edge) attempt(ctx context.Context) (asked bool, err error) {
 	sent := e.now()
 	res, err := e.exchange(actx, b.req)
 	now := e.now()
+	if bug.Planted(bug.ReadLate) {
+		sent = now
+	}
 
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"fmt"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // Millis is an instant or span in milliseconds, see clock.Millis.
@@ -46,6 +47,9 @@ func (w Window) Contains(t Millis) bool { return w.Start <= t && t < w.End }
 // clock: to the end of the window less the clock's resolution, and no longer
 // than longest. It is 0 when nothing is left.
 func (w Window) TTL(now, longest Millis) Millis {
+	if bug.Planted(bug.TTLToEnd) {
+		return max(0, min(w.End-now, longest))
+	}
 	return max(0, min(w.End-now-clock.Resolution, longest))
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // Clocks are the two clocks of this process, the only places where the node
@@ -57,6 +58,9 @@ func (c *ClusterClock) Note(now clock.Millis) {
 func (c *ClusterClock) Lead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if bug.Planted(bug.WallClock) {
+		c.source.Note(c.clocks.Wall(), c.clocks.Monotonic())
+	}
 	c.source.Lead()
 	// NB: stamps of an earlier leadership may not have been committed. Going on
 	// from them would lead the clock of those who led in between, and outrun real

@@ -133,6 +133,7 @@ func OpenNode(cfg NodeConfig) (_ *Node, err error) {
 		return n, err
 	}
 	n.proposer = NewProposer(cfg.Proposer, own, n.raft.Apply, n.clock.Stamp)
+	n.proposer.guess = n.guess
 	if err := n.openGossip(); err != nil {
 		return n, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // Refusals of Propose beside ErrNotLeader. Nothing was proposed.
@@ -65,7 +66,8 @@ type Proposer struct {
 	cfg   ProposerConfig
 	apply func(entry []byte, timeout time.Duration) raft.ApplyFuture
 	stamp func() clock.Millis
-	id    uint64 // in every entry, so that the replica builds results for it
+	id    uint64                                  // in every entry, so that the replica builds results for it
+	guess func(entry []byte) (fsm.Outcome, error) // for a planted bug, see ackEarly
 
 	mu     sync.Mutex // guards the rest
 	leads  bool
@@ -181,6 +183,11 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		case slots <- struct{}{}:
 		}
 		idle.Reset(tick)
+		stamp := p.stamp
+		if bug.Planted(bug.StampEarly) {
+			early := p.stamp()
+			stamp = func() clock.Millis { return early }
+		}
 		calls, ok := p.next(ctx, idle.C)
 		if !ok {
 			return
@@ -191,7 +198,10 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		}
 		// NB: the batch is closed before the clock is read, so the stamp is later
 		// than the sending of everything in it.
-		entry := batch.Seal(p.stamp(), p.id)
+		entry := batch.Seal(stamp(), p.id)
+		if bug.Planted(bug.AckEarly) {
+			calls = p.ackEarly(entry, calls)
+		}
 		future := p.apply(entry, p.cfg.EnqueueTimeout)
 		flying.Go(func() {
 			p.settle(ctx, future, calls)

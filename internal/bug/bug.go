@@ -1,0 +1,24 @@
+// Package bug names mistakes that a build can be given on purpose, one at a
+// time, to show that the fault suite finds them. In an ordinary build Planted is
+// constant false, and what depends on it is not part of the program.
+//
+// A build with the tag bugs has the one that the linker is told:
+//
+//	go build -tags bugs -ldflags "-X github.com/tkcoord/tkcoord/internal/bug.planted=no-guard"
+package bug
+
+// A Name is a mistake.
+type Name string
+
+const (
+	ForgetUsed   Name = "forget-used"   // a budget that is granted in full is forgotten, and granted again
+	GrantTwice   Name = "grant-twice"   // a repeated exchange is granted twice what it asks for
+	TTLToEnd     Name = "ttl-to-end"    // a ttl reaches the end of its window, less nothing for rounding
+	DropSessions Name = "drop-sessions" // a restored replica has lost the sessions
+	StampEarly   Name = "stamp-early"   // the stamp is read before the batch is sealed
+	AckEarly     Name = "ack-early"     // an exchange is answered before its entry is committed
+	WallClock    Name = "wall-clock"    // a new leader continues from its wall clock
+	ReadLate     Name = "read-late"     // an edge reads its clock after the reply instead of before sending
+	NoGuard      Name = "no-guard"      // an edge spends for the whole ttl by its own clock
+	ReturnEarly  Name = "return-early"  // an edge reports credits as returned before it takes them away
+)
