@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -19,12 +20,28 @@ const reconcileEvery = 5
 func (m *Membership) newAutopilot(ctx context.Context, l *leadership) *autopilot.Autopilot {
 	return autopilot.New(
 		pilotRaft{m.raft, m, l, ctx}, pilotDelegate{m, l},
-		autopilot.WithLogger(hclogTo(m.log)),
+		autopilot.WithLogger(hclogTo(slog.New(asDebug{m.log.Handler()}))),
 		autopilot.WithPromoter(promoter{autopilot.DefaultPromoter(), m.cfg.MaxVoters}),
 		autopilot.WithUpdateInterval(m.cfg.Every),
 		autopilot.WithReconcileInterval(reconcileEvery*m.cfg.Every),
 	)
 }
+
+// asDebug passes records on at level debug. What autopilot does is logged here,
+// where it is done; as errors it reports that a leadership ended.
+type asDebug struct{ slog.Handler }
+
+func (h asDebug) Enabled(ctx context.Context, _ slog.Level) bool {
+	return h.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+func (h asDebug) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h asDebug) WithAttrs(a []slog.Attr) slog.Handler { return asDebug{h.Handler.WithAttrs(a)} }
+func (h asDebug) WithGroup(name string) slog.Handler   { return asDebug{h.Handler.WithGroup(name)} }
 
 // pilotRaft is raft as autopilot sees it. Autopilot waits for raft's futures,
 // which know no end, and promotes without comparing the configuration: so the
@@ -39,7 +56,11 @@ type pilotRaft struct {
 // AddVoter implements autopilot.Raft: it promotes a non-voter, and is done when
 // it returns.
 func (p pilotRaft) AddVoter(id raft.ServerID, _ raft.ServerAddress, _ uint64, _ time.Duration) raft.IndexFuture {
-	return settled{p.promote(id)}
+	err := p.promote(id)
+	if err != nil && p.ctx.Err() == nil {
+		p.l.quiet.complain(slog.LevelWarn, "promote "+string(id), "membership: server not promoted", "server", id, "err", err)
+	}
+	return settled{err}
 }
 
 func (p pilotRaft) promote(id raft.ServerID) error {

@@ -70,6 +70,7 @@ type Gossip struct {
 	offset    wallOffset
 	peers     map[string]*peerRecord // others only
 	changed   chan struct{}          // closed at the next change
+	expelled  time.Time              // see Expelled
 }
 
 // A wallOffset is what SetWallOffset was last told, and when.
@@ -81,8 +82,9 @@ type wallOffset struct {
 // A peerRecord is what is remembered of another node.
 type peerRecord struct {
 	Peer
-	heard    time.Time // last direct sign of life
-	stranger bool      // its newest metadata was refused; the rest is what it said before
+	node     memberlist.Node // where to send to
+	heard    time.Time       // last direct sign of life
+	stranger bool            // its newest metadata was refused; the rest is what it said before
 }
 
 // maxGone bounds the dead and left nodes that are remembered; beyond it the one
@@ -217,9 +219,9 @@ func (g *Gossip) notify() {
 	g.changed = make(chan struct{})
 }
 
-// Leave tells the others that the node goes on purpose, and waits for some of
-// them to hear it. It stays reachable until Close. A restart should leave too:
-// leaving does not remove the node from the cluster.
+// Leave tells the others that the node goes on purpose, for at most timeout. It
+// stays reachable until Close. A restart should leave too: leaving does not remove
+// the node from the cluster.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	g.edit(func(n *NodeInfo) { n.Leaving = true })
 	g.life.Lock()
@@ -228,10 +230,31 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 		return nil
 	}
 	g.left = true
-	// NB: memberlist calls a node that left and one that died the same to its
-	// event delegate; the metadata tells them apart.
-	err := g.list.UpdateNode(timeout / 2)
-	return errors.Join(err, g.list.Leave(timeout/2))
+	// NB: memberlist tells its event delegate the same of a node that left and of
+	// one that died; the metadata tells them apart, if it arrives first. So each
+	// node is told on a connection of its own.
+	err := g.list.UpdateNode(timeout / 3)
+	g.sayGoodbye(timeout / 3)
+	return errors.Join(err, g.list.Leave(timeout/3))
+}
+
+// sayGoodbye exchanges state with all that are present.
+func (g *Gossip) sayGoodbye(timeout time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var all sync.WaitGroup
+		for _, p := range g.Members() {
+			if p.Present() {
+				all.Go(func() { _, _ = g.list.Join([]string{p.Address}) }) // who does not answer is told by gossip
+			}
+		}
+		all.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(timeout): // the attempts end by themselves
+	}
 }
 
 // Close stops gossip. A node that did not Leave is found dead by the others. It

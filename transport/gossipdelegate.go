@@ -21,9 +21,11 @@ func (d gossipDelegate) NodeMeta(int) []byte {
 	return d.published.encode()
 }
 
-// NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState belong to
-// application messages, of which there are none.
-func (gossipDelegate) NotifyMsg([]byte)                {}
+// NotifyMsg implements memberlist.Delegate: a message for this node alone.
+func (d gossipDelegate) NotifyMsg(b []byte) { d.hear(b) }
+
+// GetBroadcasts, LocalState and MergeRemoteState belong to application messages
+// for all nodes, of which there are none.
 func (gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (gossipDelegate) LocalState(bool) []byte          { return nil }
 func (gossipDelegate) MergeRemoteState([]byte, bool)   {}
@@ -127,6 +129,7 @@ func (d gossipDelegate) learn(n *memberlist.Node) bool {
 	}
 	d.peers[n.Name] = &peerRecord{
 		Peer:  Peer{ID: n.Name, State: PeerAlive, Since: since, Address: n.Address(), NodeInfo: info},
+		node:  memberlist.Node{Name: n.Name, Addr: n.Addr, Port: n.Port},
 		heard: now,
 	}
 	d.notify()

@@ -141,7 +141,7 @@ func (g *Gossip) contact(ctx context.Context, addresses []string) {
 				err = errors.Join(list.WrappedErrors()...) // one, without the list's heading and bullets
 			}
 			args := []any{"address", a, "err", err}
-			if strings.HasSuffix(err.Error(), "EOF") {
+			if strings.HasSuffix(err.Error(), "EOF") || strings.HasSuffix(err.Error(), "reset by peer") {
 				args = append(args, "hint", "it hung up: do cluster name and secret key agree?")
 			}
 			g.quiet.complain(slog.LevelWarn, "join "+a, "gossip: node not reached, will try again", args...)

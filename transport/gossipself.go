@@ -24,8 +24,8 @@ func (g *Gossip) SetClusterID(id string) error {
 	return nil
 }
 
-// SetRaftState tells whether raft holds anything on this node, and whether the
-// node knows that it was removed from the cluster.
+// SetRaftState tells whether raft holds anything on this node, and whether it was
+// told that it was removed from the cluster.
 func (g *Gossip) SetRaftState(hasState, removed bool) {
 	g.edit(func(n *NodeInfo) { n.HasState, n.Removed = hasState, removed })
 }

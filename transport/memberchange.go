@@ -19,9 +19,9 @@ const (
 )
 
 // Remove takes a server out of the cluster, for good: the leader does not add it
-// again, and a server that hears of it says so by Removed. One that was
-// unreachable and comes back under another leader is taken for one that was
-// dead, and added again: stop it before it is removed, or clear its data
+// again, and tells it, upon which it tells everybody else. A server that could not
+// be told, or forgot by a restart, is taken by the next leader for one that was
+// removed because it was dead, and added again: stop it, or clear its data
 // directory.
 //
 // Fails with ErrUnknownMember, and with ErrQuorum if the remaining voters that
@@ -49,7 +49,10 @@ func (m *Membership) Remove(ctx context.Context, id raft.ServerID) error {
 	}
 	l.expel(id, true)
 	err = m.drop(ctx, l, id, "asked for")
-	if err != nil && !errors.Is(err, ErrOutcomeUnknown) {
+	switch {
+	case err == nil:
+		m.tell(l)
+	case !errors.Is(err, ErrOutcomeUnknown):
 		l.expel(id, false)
 	}
 	return err

@@ -23,7 +23,15 @@ type leadership struct {
 
 	mu       sync.Mutex                  // guards the rest
 	absent   map[raft.ServerID]time.Time // servers that gossip does not show, since when
+	back     map[raft.ServerID]time.Time // nodes with state that are no servers, since when gossip shows them
 	expelled map[raft.ServerID]bool      // removed on purpose under this leader
+}
+
+func newLeadership(log *slog.Logger) *leadership {
+	return &leadership{
+		contact: newContact(), quiet: newComplainer(log), dead: make(chan raft.ServerID, 1),
+		absent: map[raft.ServerID]time.Time{}, back: map[raft.ServerID]time.Time{}, expelled: map[raft.ServerID]bool{},
+	}
 }
 
 // maxExpelled bounds the servers that are remembered as removed on purpose.
@@ -34,10 +42,7 @@ const maxExpelled = 64
 // when leadership does; then it returns nil. The barrier of the term must have
 // been applied.
 func (m *Membership) Lead(ctx context.Context) error {
-	l := &leadership{
-		contact: newContact(), quiet: newComplainer(m.log), dead: make(chan raft.ServerID, 1),
-		absent: map[raft.ServerID]time.Time{}, expelled: map[raft.ServerID]bool{},
-	}
+	l := newLeadership(m.log)
 	observer := raft.NewObserver(nil, false, l.contact.observe)
 	m.raft.RegisterObserver(observer)
 	defer m.raft.DeregisterObserver(observer)
@@ -53,6 +58,7 @@ func (m *Membership) Lead(ctx context.Context) error {
 	for {
 		changed := m.roster.Changed()
 		m.reconcile(ctx, l)
+		m.tell(l)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -96,8 +102,14 @@ func (m *Membership) view(l *leadership) clusterView {
 		conf: m.configuration(), peers: m.roster.Members(), clusterID: self.ClusterID,
 		lost:     func(id raft.ServerID) bool { return l.contact.lostFor(id) > 0 },
 		expelled: l.isExpelled,
+		returned: func(id raft.ServerID) bool { return l.backFor(id) > patience*m.cfg.RemovedAfter },
 	}
 }
+
+// patience is for how many times RemovedAfter a node that holds the cluster's
+// state waits to be added again. A new leader does not know who was removed on
+// purpose; who was does, and gossip has to tell.
+const patience = 2
 
 // step carries out one change. The caller has the turn.
 func (m *Membership) step(ctx context.Context, l *leadership, v clusterView, c serverChange) error {
@@ -138,22 +150,55 @@ func (m *Membership) retire(ctx context.Context, l *leadership, id raft.ServerID
 	}
 }
 
-// watch notes which servers gossip shows.
+// tell lets servers that were removed on purpose know, until they say so
+// themselves.
+func (m *Membership) tell(l *leadership) {
+	conf := m.configuration()
+	for _, p := range m.roster.Members() {
+		id := raft.ServerID(p.ID)
+		if _, server := findServer(conf, id); server || !p.Present() || p.Removed || !l.isExpelled(id) {
+			continue
+		}
+		if err := m.roster.Expel(p.ID); err != nil {
+			l.quiet.complain(slog.LevelWarn, "tell "+p.ID, "membership: server does not know yet that it was removed", "server", id, "err", err)
+		}
+	}
+}
+
+// watch notes which servers gossip does not show, and which nodes it shows that
+// once were servers.
 func (l *leadership) watch(v clusterView) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id := range l.absent {
-		if _, ok := findServer(v.conf, id); !ok {
-			delete(l.absent, id)
+	absent, back := map[raft.ServerID]time.Time{}, map[raft.ServerID]time.Time{}
+	keep := func(to, from map[raft.ServerID]time.Time, id raft.ServerID) {
+		to[id] = time.Now()
+		if since, ok := from[id]; ok {
+			to[id] = since
 		}
 	}
 	for _, s := range v.conf.Servers {
-		if v.present(s.ID) {
-			delete(l.absent, s.ID)
-		} else if _, ok := l.absent[s.ID]; !ok {
-			l.absent[s.ID] = time.Now()
+		if !v.present(s.ID) {
+			keep(absent, l.absent, s.ID)
 		}
 	}
+	for _, p := range v.peers {
+		if _, ok := findServer(v.conf, raft.ServerID(p.ID)); !ok && p.Present() && p.HasState {
+			keep(back, l.back, raft.ServerID(p.ID))
+		}
+	}
+	l.absent, l.back = absent, back
+}
+
+// backFor returns how long gossip has shown a node that holds state and is no
+// server, 0 for others.
+func (l *leadership) backFor(id raft.ServerID) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if since, ok := l.back[id]; ok {
+		return max(time.Since(since), 1)
+	}
+	return 0
 }
 
 // gone reports whether a server has been away for d in both ways. Gossip alone

@@ -32,6 +32,8 @@ type roster interface {
 	Met() <-chan struct{}
 	SetRaftState(hasState, removed bool)
 	SetFounding(set uint64)
+	Expel(id string) error
+	Expelled() time.Time
 }
 
 // A Membership keeps the configuration of the raft cluster in step with the
@@ -49,8 +51,10 @@ type Membership struct {
 	founder *founder // nil if there is nothing to found
 	started time.Time
 
-	wasMember bool // the configuration contained this node once; only Run's goroutine
-	waiting   string
+	// For Run's goroutine only.
+	wasMember bool // the configuration contained this node once
+	stands    standing
+	waiting   string // for what, before there is a cluster
 
 	removed atomic.Bool
 	lead    atomic.Pointer[leadership] // nil unless Lead runs
@@ -83,7 +87,7 @@ func (m *Membership) Run(ctx context.Context) error {
 	met := m.roster.Met()
 	for {
 		changed := m.roster.Changed()
-		m.standing()
+		m.assess()
 		if err := m.found(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -108,28 +112,50 @@ func (m *Membership) configuration() raft.Configuration {
 	return m.raft.GetConfiguration().Configuration()
 }
 
-// standing finds out whether this node was removed. It was if its configuration
-// contained it and no longer does, and no leader minds it. Entries that bring a
-// new server up to date pass through configurations without it, and an entry
-// that was never committed may have taken it out; in both cases a leader calls.
-func (m *Membership) standing() {
+// assess finds out whether this node is still a server of the cluster, and
+// tells the others.
+//
+// It is not if no leader minds it, and its configuration contained it and no
+// longer does, or a leader told it that it was removed. Neither would do alone:
+// entries that bring a new server up to date pass through configurations without
+// it; one that was never committed may have taken it out; and who was removed may
+// have been added again. Only what a leader told says that it was meant: a server
+// may also be taken out because it was away, and is then added again.
+func (m *Membership) assess() {
 	conf := m.configuration()
 	_, member := findServer(conf, m.cfg.ID)
 	m.wasMember = m.wasMember || member
 	heard := m.raft.LastContact()
+	told := m.roster.Expelled().After(heard)
+	out := told || len(conf.Servers) > 0 && !member && m.wasMember
 	if heard.Before(m.started) {
 		heard = m.started
 	}
-	removed := len(conf.Servers) > 0 && !member && m.wasMember && time.Since(heard) > m.cfg.RemovedAfter
-	if removed && !m.removed.Load() {
-		m.log.Error("this node was removed from the cluster: stop it, or clear its data directory to have it join anew")
+	removed := out && time.Since(heard) > m.cfg.RemovedAfter && m.raft.State() != raft.Leader
+	if now := (standing{removed, told}); now != m.stands {
+		m.stands = now
+		now.log(m.log)
 	}
 	m.removed.Store(removed)
-	m.roster.SetRaftState(m.hasState(), removed)
+	m.roster.SetRaftState(m.hasState(), told)
 }
 
-// Removed reports whether this node was taken out of the cluster. It then
-// neither votes nor receives entries, and must not serve.
+// A standing is how a node stands with its cluster.
+type standing struct{ removed, told bool }
+
+func (s standing) log(log *slog.Logger) {
+	switch {
+	case s.removed && s.told:
+		log.Error("this node was removed from the cluster: stop it, or clear its data directory to have it join anew")
+	case s.removed:
+		log.Warn("this node is no longer in the cluster, perhaps because it was away: waiting to be added again")
+	case !s.told:
+		log.Info("this node is in the cluster again")
+	}
+}
+
+// Removed reports whether this node was taken out of the cluster, for whatever
+// reason. It then neither votes nor receives entries, and must not serve.
 func (m *Membership) Removed() bool { return m.removed.Load() }
 
 // found takes part in forming a cluster until this node holds state. What it
@@ -166,7 +192,7 @@ func (m *Membership) found(ctx context.Context) error {
 		return err
 	}
 	m.log.Info("cluster formed", "servers", f.servers.Servers)
-	m.standing()
+	m.assess()
 	return nil
 }
 

@@ -26,7 +26,7 @@ type NodeInfo struct {
 	Expect   uint32
 	Founding uint64
 	HasState bool // its raft log, term or snapshots are not empty
-	Removed  bool // it knows that it was taken out of the cluster
+	Removed  bool // a leader told it that it was removed on purpose
 	Leaving  bool // it is shutting down in order
 
 	// WallOffset is the node's wall clock minus the cluster clock as it knows

@@ -18,6 +18,7 @@ type clusterView struct {
 	clusterID string
 	lost      func(raft.ServerID) bool // the server does not answer raft
 	expelled  func(raft.ServerID) bool // somebody removed it
+	returned  func(raft.ServerID) bool // it has been back for long enough to say that it was removed on purpose
 }
 
 // A serverChange is one step that brings the configuration closer to the nodes
@@ -87,11 +88,12 @@ func (v clusterView) unplaced(p Peer) string {
 
 // mayJoin reports whether an unknown node is to be added: one that is new, or one
 // of ours that was removed because it was dead. One that was removed on purpose
-// says so, or we remember; one that is about to found a cluster will see this one
-// and give up.
+// says so, or this leader remembers; one that is about to found a cluster will see
+// this one and give up.
 func (v clusterView) mayJoin(p Peer) bool {
+	id := raft.ServerID(p.ID)
 	ours := v.clusterID != "" && (p.ClusterID == v.clusterID || p.ClusterID == "")
-	return ours && !p.Removed && !p.Leaving && p.Founding == 0 && !v.expelled(raft.ServerID(p.ID))
+	return ours && !p.Removed && !p.Leaving && p.Founding == 0 && !v.expelled(id) && (!p.HasState || v.returned(id))
 }
 
 // joins handles a new node. Where another server has its address, that one has

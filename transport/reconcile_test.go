@@ -35,6 +35,7 @@ func TestReconcileNext(t *testing.T) {
 		unborn   bool          // this cluster's id is not known
 		lost     string        // ids that do not answer
 		expelled string
+		returned string
 		want     string // kind, id, address, suffrage
 		obstacle string
 	}{
@@ -47,9 +48,10 @@ func TestReconcileNext(t *testing.T) {
 		{name: "new node that shuts down", peers: []Peer{fresh("d", func(p *Peer) { p.Leaving = true })}},
 		{name: "new node without address", peers: []Peer{fresh("d", func(p *Peer) { p.RaftAddress = "" })}},
 		{name: "new node that founds", peers: []Peer{fresh("d", func(p *Peer) { p.Founding = 1 })}},
-		{name: "known before, and dead then", peers: []Peer{peer("d", nil)}, want: "add d at-d Nonvoter"},
-		{name: "removed", peers: []Peer{peer("d", func(p *Peer) { p.Removed = true })}},
-		{name: "removed, and does not know", peers: []Peer{peer("d", nil)}, expelled: "d"},
+		{name: "known before, and dead then", peers: []Peer{peer("d", nil)}, returned: "d", want: "add d at-d Nonvoter"},
+		{name: "known before, and may yet say that it was removed", peers: []Peer{peer("d", nil)}},
+		{name: "removed", peers: []Peer{peer("d", func(p *Peer) { p.Removed = true })}, returned: "d"},
+		{name: "removed, and does not know", peers: []Peer{peer("d", nil)}, returned: "d", expelled: "d"},
 		{name: "of another cluster", peers: []Peer{peer("d", func(p *Peer) { p.ClusterID = "theirs" })}},
 		{name: "of nobody knows which", peers: []Peer{peer("d", func(p *Peer) { p.ClusterID = "" })}, obstacle: "does not know of which cluster"},
 		{name: "voter moved", peers: []Peer{peer("b", func(p *Peer) { p.RaftAddress = "new" })}, want: "move b new Voter"},
@@ -70,7 +72,7 @@ func TestReconcileNext(t *testing.T) {
 			v := clusterView{
 				conf:  raft.Configuration{Servers: []raft.Server{server("a"), server("b")}},
 				peers: append([]Peer{peer("a", nil)}, tc.peers...), clusterID: "ours",
-				lost: in(tc.lost), expelled: in(tc.expelled),
+				lost: in(tc.lost), expelled: in(tc.expelled), returned: in(tc.returned),
 			}
 			if tc.servers != nil {
 				v.conf.Servers = tc.servers
