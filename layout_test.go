@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"transport":    {"fsm", "escrow", "policy", "internal/bug"},
 	"api":          {"api", "transport", "fsm", "escrow", "policy"},
 	"cmd":          {"cmd", "api", "transport", "edge", "fsm", "escrow", "policy", "jepsen/seam"},
-	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "policy"},
+	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "policy", "internal/bug"},
 }
 
 // pure are the packages that are values in, values out.

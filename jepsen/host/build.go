@@ -17,6 +17,7 @@ const Program = "github.com/tkcoord/tkcoord/cmd/tkcoord"
 type BuildOptions struct {
 	Package string   // import path
 	Tags    []string // beside faults, without which a program has no seams
+	LDFlags string   // for the linker, as in -X importpath.name=value
 	Race    bool     // with the race detector, which makes it several times slower
 	Out     string   // file to write
 }
@@ -30,6 +31,9 @@ func Build(ctx context.Context, o BuildOptions) error {
 	args := []string{"build", "-tags", strings.Join(append([]string{"faults"}, o.Tags...), ","), "-o", o.Out}
 	if o.Race {
 		args = append(args, "-race")
+	}
+	if o.LDFlags != "" {
+		args = append(args, "-ldflags", o.LDFlags)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, o.Package)...)
 	var output bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tkcoord/tkcoord/internal/bug"
 	"github.com/tkcoord/tkcoord/jepsen/host"
 )
 
@@ -27,14 +28,19 @@ type Options struct {
 // Programs are built once and used by any number of runs.
 type Programs struct{ Node, Client string }
 
-// Build builds the programs of a run into a directory, with a planted bug if tags
-// name one. The nodes and the clients have it alike.
-func Build(ctx context.Context, dir string, race bool, tags ...string) (Programs, error) {
+// clientProgram is the package that clients are built from.
+const clientProgram = "github.com/tkcoord/tkcoord/jepsen/cmd/tkjepsen"
+
+// BuildPlanted builds the programs of a run with a bug into a directory. Nodes,
+// clients and checkers have it alike, as they would if nobody had noticed.
+func BuildPlanted(ctx context.Context, dir string, name bug.Name) (Programs, error) {
 	p := Programs{Node: filepath.Join(dir, "tkcoord"), Client: filepath.Join(dir, "tkjepsen")}
-	for _, b := range []struct{ pkg, out string }{
-		{host.Program, p.Node}, {"github.com/tkcoord/tkcoord/jepsen/cmd/tkjepsen", p.Client},
-	} {
-		if err := host.Build(ctx, host.BuildOptions{Package: b.pkg, Tags: tags, Race: race, Out: b.out}); err != nil {
+	for _, b := range []struct{ pkg, out string }{{host.Program, p.Node}, {clientProgram, p.Client}} {
+		err := host.Build(ctx, host.BuildOptions{
+			Package: b.pkg, Tags: []string{"bugs"}, Out: b.out,
+			LDFlags: "-X github.com/tkcoord/tkcoord/internal/bug.planted=" + string(name),
+		})
+		if err != nil {
 			return p, err
 		}
 	}

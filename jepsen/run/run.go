@@ -117,6 +117,9 @@ func (r *runner) openCluster(policies string) (err error) {
 	cfg := host.DefaultConfig()
 	cfg.Dir, cfg.RunID, cfg.Binary, cfg.Seed = r.path(check.HostsDir), host.NewRunID(), r.Node, r.s.Seed
 	cfg.Nodes, cfg.Edges, cfg.TLS, cfg.Policies, cfg.DriftPPM = r.s.Nodes, len(r.specs(nil)), r.s.TLS, policies, r.s.DriftPPM
+	// Long pauses last up to three leases. They must stay below the 5 s after which
+	// a node gives up a write to its log: it counts the time that it was paused.
+	cfg.MaxLease = 1500 * time.Millisecond
 	if r.s.Netns {
 		cfg.Mode = host.Netns
 	}

@@ -14,7 +14,7 @@ import (
 func newListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List workloads, nemeses and the scenarios of the gate",
+		Short: "List workloads, scenarios of the gate, planted bugs and nemeses",
 		Long: `List shows what there is with what it does. Names of nemeses joined by plus signs
 are a combination: kill-leader+link-delay.`,
 		Args: cobra.NoArgs,
@@ -25,6 +25,9 @@ are a combination: kill-leader+link-delay.`,
 			}
 			for _, s := range run.CI() {
 				fmt.Fprintf(t, "scenario\t%s\t%s with %s\n", s.Name, s.Workload, strings.Join(s.Nemeses, ", "))
+			}
+			for _, p := range run.Plants() {
+				fmt.Fprintf(t, "bug\t%s\t%s\n", p.Bug, p.About)
 			}
 			for _, n := range nemesis.All() {
 				fmt.Fprintf(t, "nemesis\t%s\t%s", n.Name, n.About)

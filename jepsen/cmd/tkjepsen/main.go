@@ -41,7 +41,7 @@ func exitCode(err error) int {
 
 // commands returns the root's commands. A new one is added here.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newRunCommand(), newCheckCommand(), newDoctorCommand(), newListCommand(), newEdgeCommand()}
+	return []*cobra.Command{newRunCommand(), newCheckCommand(), newPlantedCommand(), newDoctorCommand(), newListCommand(), newEdgeCommand()}
 }
 
 func newRootCommand() *cobra.Command {

@@ -27,7 +27,7 @@ func execute(t *testing.T, line string) (string, error) {
 
 func TestList(t *testing.T) {
 	out, err := execute(t, "list")
-	if want := len(nemesis.All()) + len(traffic.Workloads()) + len(run.CI()); err != nil || strings.Count(out, "\n") != want {
+	if want := len(nemesis.All()) + len(traffic.Workloads()) + len(run.CI()) + len(run.Plants()); err != nil || strings.Count(out, "\n") != want {
 		t.Errorf("list: %v\n%s", err, out)
 	}
 }

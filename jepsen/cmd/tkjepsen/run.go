@@ -65,6 +65,7 @@ done.`,
 	c.Flags().BoolVar(&f.keep, "keep", false, "keep the nodes' data also if the run passes")
 	c.Flags().StringVar(&f.node, "node-binary", "", "tkcoord built with -tags faults; `file` instead of building it")
 	c.Flags().StringVar(&f.bug, "bug", "", "`name` of the bug that the programs are built with")
+	c.Flags().StringVar(&s.Name, "name", "", "`name` of the run and its directory")
 	_ = c.Flags().MarkHidden("node-binary") // fails only for a flag that is not defined
 	_ = c.Flags().MarkHidden("bug")
 	return c
