@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,23 +16,22 @@ var testCadence = escrow.Cadence{Kind: escrow.Fixed, Period: 1000}
 // A testClock is a cluster clock over clocks that the test sets.
 type testClock struct {
 	*ClusterClock
-	mono clock.Nanos
-	wall clock.Millis
+	mono, wall atomic.Int64 // ns, ms
 }
 
 func newTestClock() *testClock {
 	c := &testClock{}
 	c.ClusterClock = NewClusterClock(Clocks{
-		Monotonic: func() clock.Nanos { return c.mono },
-		Wall:      func() clock.Millis { return c.wall },
+		Monotonic: func() clock.Nanos { return clock.Nanos(c.mono.Load()) },
+		Wall:      func() clock.Millis { return clock.Millis(c.wall.Load()) },
 	}, clock.DefaultRates())
 	return c
 }
 
 // pass lets real time go by.
 func (c *testClock) pass(ms clock.Millis) {
-	c.mono += clock.Nanos(ms) * clock.NanosPerMilli
-	c.wall += ms
+	c.mono.Add(int64(ms) * clock.NanosPerMilli)
+	c.wall.Add(int64(ms))
 }
 
 // A leader that handed out stamps which were never committed, lost leadership to
@@ -67,19 +67,19 @@ func steering(t *testing.T, f func(c *testClock, run func(time.Duration), did *s
 		c, did := newTestClock(), &steered{}
 		c.Note(1_000_000)
 		c.Lead()
-		c.wall = 1_000_000
+		c.wall.Store(1_000_000)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
 			ended <- c.steer(ctx, time.Second,
-				func() (clock.Millis, bool) { did.asked++; return c.WallOffset(), !did.silent },
+				func() (clock.Millis, bool) { return c.WallOffset(), !did.silent.Load() },
 				func(_ context.Context, to clock.Millis) {
-					did.steps++
-					if !did.failing {
+					did.steps.Add(1)
+					if !did.failing.Load() {
 						c.Note(to)
 					}
 				},
-				func(ahead clock.Millis) { did.ahead = ahead })
+				func(ahead clock.Millis) { did.ahead.Store(int64(ahead)) })
 		}()
 		synctest.Wait()
 		f(c, func(d time.Duration) {
@@ -96,19 +96,18 @@ func steering(t *testing.T, f func(c *testClock, run func(time.Duration), did *s
 	})
 }
 
+// steered is what the steering did, and how it is to fare.
 type steered struct {
-	asked, steps int
-	silent       bool // no majority answers
-	failing      bool // steps do
-	ahead        clock.Millis
+	steps, ahead    atomic.Int64
+	silent, failing atomic.Bool // no majority answers; steps fail
 }
 
 func TestSteerStepsOnce(t *testing.T) {
 	steering(t, func(c *testClock, run func(time.Duration), did *steered) {
-		c.wall += 3_600_000
+		c.wall.Add(3_600_000)
 		run(time.Minute)
-		if did.steps != 1 {
-			t.Errorf("%d steps, want 1", did.steps)
+		if n := did.steps.Load(); n != 1 {
+			t.Errorf("%d steps, want 1", n)
 		}
 		if off := c.WallOffset(); off < -1 || off > 1 {
 			t.Errorf("%d ms from the wall clock after the step", off)
@@ -120,13 +119,13 @@ func TestSteerStepsOnce(t *testing.T) {
 // leadership up.
 func TestSteerTriesAgain(t *testing.T) {
 	steering(t, func(c *testClock, run func(time.Duration), did *steered) {
-		did.failing = true
-		c.wall += 5000
+		did.failing.Store(true)
+		c.wall.Add(5000)
 		run(3 * time.Second)
-		did.failing = false
+		did.failing.Store(false)
 		run(3 * time.Second)
-		if off := c.WallOffset(); did.steps != 4 || off < -1 || off > 1 {
-			t.Errorf("%d steps, %d ms from the wall clock; want the fourth to have worked", did.steps, off)
+		if off := c.WallOffset(); did.steps.Load() != 4 || off < -1 || off > 1 {
+			t.Errorf("%d steps, %d ms from the wall clock; want the fourth to have worked", did.steps.Load(), off)
 		}
 	})
 }
@@ -135,15 +134,15 @@ func TestSteerSlews(t *testing.T) {
 	for _, by := range []clock.Millis{-10_000, -400, 400, 1000} {
 		steering(t, func(c *testClock, run func(time.Duration), did *steered) {
 			before := c.Stamp()
-			c.wall += by
+			c.wall.Add(int64(by))
 			run(100 * time.Second)
 			moved := c.Stamp() - before - 100_000
 			most := clock.Millis(50) // 500 ppm of 100 s
-			if did.steps != 0 || moved*by < 0 || moved < -most || moved > most || moved == 0 {
-				t.Errorf("wall clock moved by %d ms: the clock gained %d ms with %d steps, want at most 50 in the same direction, slewed", by, moved, did.steps)
+			if did.steps.Load() != 0 || moved*by < 0 || moved < -most || moved > most || moved == 0 {
+				t.Errorf("wall clock moved by %d ms: the clock gained %d ms with %d steps, want at most 50 in the same direction, slewed", by, moved, did.steps.Load())
 			}
-			if by < 0 && did.ahead < -by-50 {
-				t.Errorf("told that the clock is %d ms ahead, want %d", did.ahead, -by)
+			if ahead := did.ahead.Load(); by < 0 && ahead < int64(-by-50) {
+				t.Errorf("told that the clock is %d ms ahead, want %d", ahead, -by)
 			}
 		})
 	}
@@ -152,11 +151,11 @@ func TestSteerSlews(t *testing.T) {
 // Without a majority the clock goes on as it went.
 func TestSteerWithoutMajority(t *testing.T) {
 	steering(t, func(c *testClock, run func(time.Duration), did *steered) {
-		did.silent = true
-		c.wall += 3_600_000
+		did.silent.Store(true)
+		c.wall.Add(3_600_000)
 		run(time.Minute)
-		if now := c.Stamp(); did.steps != 0 || did.ahead != 0 || now != 1_060_000 {
-			t.Errorf("clock %d after a minute, %d steps; want 1060000 and none", now, did.steps)
+		if now := c.Stamp(); did.steps.Load() != 0 || did.ahead.Load() != 0 || now != 1_060_000 {
+			t.Errorf("clock %d after a minute, %d steps; want 1060000 and none", now, did.steps.Load())
 		}
 	})
 }
