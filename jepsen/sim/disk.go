@@ -14,9 +14,10 @@ type disk struct {
 	durable uint64
 	snap    snapshot
 
-	busy   time.Duration // when the fsyncs that were begun end
-	writes uint64        // goes up when unwritten entries are lost or replaced
-	stall  time.Duration // added to each fsync
+	waiting []func()      // for the fsync after the one under way
+	syncing bool          // one is under way
+	writes  uint64        // goes up when unwritten entries are lost or replaced
+	stall   time.Duration // added to each fsync
 }
 
 // A snapshot is the state after the entry at index.
@@ -75,12 +76,27 @@ func (d *disk) compact(s snapshot, trail uint64) {
 	}
 }
 
-// fsync calls done once everything written so far is on the disk. Calls end in
-// their order.
+// fsync calls done once everything written so far is on the disk. One fsync is
+// under way at a time; those who come meanwhile share the next one.
 func (n *node) fsync(done func()) {
-	w := n.w
-	n.busy = max(n.busy, w.now) + w.cfg.fsync/4 + w.gap(w.cfg.fsync*3/4) + n.stall
-	n.in(n.busy-w.now, done)
+	n.waiting = append(n.waiting, done)
+	if !n.syncing {
+		n.sync()
+	}
+}
+
+func (n *node) sync() {
+	covered := n.waiting
+	n.waiting, n.syncing = nil, true
+	n.in(n.w.cfg.fsync/4+n.w.gap(n.w.cfg.fsync*3/4)+n.stall, func() {
+		n.syncing = false
+		if len(n.waiting) > 0 {
+			n.sync()
+		}
+		for _, done := range covered {
+			done()
+		}
+	})
 }
 
 // persist fsyncs the log and calls done, unless what was written has since been

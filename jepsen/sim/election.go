@@ -13,6 +13,7 @@ type election struct {
 	next    [replicas]uint64
 	match   [replicas]uint64
 	sending [replicas]time.Duration // when the message under way may be given up, 0 for none
+	awaits  [replicas]uint64        // its number, 0 once it was answered
 	contact [replicas]time.Duration // last answer in this term
 }
 
@@ -101,7 +102,7 @@ func (n *node) elected(term uint64) {
 	}
 	n.role, n.leader = leader, n.id
 	for i := range n.next {
-		n.next[i], n.match[i], n.sending[i], n.contact[i] = n.last()+1, 0, 0, n.w.now
+		n.next[i], n.match[i], n.sending[i], n.awaits[i], n.contact[i] = n.last()+1, 0, 0, 0, n.w.now
 	}
 	n.w.note("elected", n.id, int64(term), int64(n.commit), int64(n.last()))
 	n.append(&entry{term: term, barrier: true})
@@ -122,11 +123,24 @@ func (n *node) heartbeat(term uint64) {
 		if n.w.now-n.contact[i] < n.w.cfg.election {
 			heard++
 		}
-		n.replicate(to, true)
+		if n.sending[i] > n.w.now {
+			n.remind(to)
+		} else {
+			n.replicate(to, true)
+		}
 	}
 	if heard < majority {
 		n.follow(-1)
 		return
 	}
 	n.in(n.w.cfg.election/5, func() { n.heartbeat(term) })
+}
+
+// remind tells a follower who leads while a larger message is under way or lost.
+func (n *node) remind(to *node) {
+	match := n.match[to.id]
+	if t, known := n.termAt(match); known || match == 0 {
+		term, commit := n.term, min(n.commit, match)
+		n.tell(to, func() { to.received(n, 0, term, match, t, nil, commit) })
+	}
 }

@@ -71,7 +71,7 @@ func (n *node) stop() {
 	n.w.note("stop", n.id, int64(n.durable), int64(kept), int64(n.last()))
 	n.truncate(kept + 1)
 	n.durable = kept
-	n.busy, n.writes = n.w.now, n.writes+1
+	n.waiting, n.syncing, n.writes = nil, false, n.writes+1
 }
 
 // restore replaces the state by that of a snapshot.

@@ -56,13 +56,21 @@ func (n *node) replicate(to *node, beat bool) {
 		entries = n.log[from:min(from+maxAppend, n.match[n.id]+1-n.first)]
 		entries = append([]*entry(nil), entries...)
 	}
-	n.sending[to.id] = n.w.now + n.w.cfg.election/2 + 100*time.Millisecond
+	number := n.dispatch(to, n.w.cfg.election/2+100*time.Millisecond)
 	term, commit := n.term, n.commit
-	n.tell(to, func() { to.received(n, term, prev, prevTerm, entries, commit) })
+	n.tell(to, func() { to.received(n, number, term, prev, prevTerm, entries, commit) })
+}
+
+// dispatch numbers the message that is then under way to a follower, until it is
+// answered or given up.
+func (n *node) dispatch(to *node, patience time.Duration) (number uint64) {
+	number = n.w.id()
+	n.awaits[to.id], n.sending[to.id] = number, n.w.now+patience
+	return number
 }
 
 func (n *node) sendSnapshot(to *node) {
-	n.sending[to.id] = n.w.now + time.Second
+	number := n.dispatch(to, time.Second)
 	term, s := n.term, n.snap
 	n.w.note("install", to.id, int64(s.index), int64(len(s.data)), int64(term))
 	n.tell(to, func() {
@@ -79,7 +87,7 @@ func (n *node) sendSnapshot(to *node) {
 			to.commit = s.index
 			to.restore(s)
 		}
-		to.fsync(func() { to.answer(n, term, true, s.index) })
+		to.fsync(func() { to.answer(n, number, term, true, s.index) })
 	})
 }
 
@@ -97,13 +105,13 @@ func (n *node) hears(from *node, term uint64) bool {
 }
 
 // received takes over entries that follow one that both logs have.
-func (n *node) received(from *node, term, prev, prevTerm uint64, entries []*entry, commit uint64) {
+func (n *node) received(from *node, number, term, prev, prevTerm uint64, entries []*entry, commit uint64) {
 	if !n.hears(from, term) {
 		return
 	}
 	have, known := n.termAt(prev)
 	if prev > 0 && prev > n.snap.index && (!known || have != prevTerm) {
-		n.answer(from, term, false, min(n.last(), prev-1))
+		n.answer(from, number, term, false, min(n.last(), prev-1))
 		return
 	}
 	wrote := false
@@ -126,36 +134,37 @@ func (n *node) received(from *node, term, prev, prevTerm uint64, entries []*entr
 	match := prev + uint64(len(entries))
 	n.learn(min(commit, match))
 	if !wrote && match <= n.durable {
-		n.answer(from, term, true, match)
+		n.answer(from, number, term, true, match)
 		return
 	}
-	n.persist(func(uint64) { n.answer(from, term, true, match) })
+	n.persist(func(uint64) { n.answer(from, number, term, true, match) })
 }
 
 // answer tells the leader how far the log agrees, or where it may.
-func (n *node) answer(to *node, term uint64, agreed bool, index uint64) {
+func (n *node) answer(to *node, number, term uint64, agreed bool, index uint64) {
 	wall := n.wallClock()
-	n.tell(to, func() { to.answered(n.id, term, agreed, index, wall) })
+	n.tell(to, func() { to.answered(n.id, number, term, agreed, index, wall) })
 }
 
-func (n *node) answered(from int, term uint64, agreed bool, index uint64, wall clock.Millis) {
+func (n *node) answered(from int, number, term uint64, agreed bool, index uint64, wall clock.Millis) {
 	if n.role != leader || n.term != term {
 		return
 	}
-	n.contact[from], n.sending[from] = n.w.now, 0
+	n.contact[from] = n.w.now
 	n.offsets[from], n.heard[from] = wall-n.monoMillis(), true
-	if !agreed {
-		n.next[from] = max(n.match[from], index) + 1
-		n.replicate(n.w.nodes[from], true)
-		return
-	}
-	if index > n.match[from] {
+	if agreed && index > n.match[from] {
 		n.match[from] = index
-		n.next[from] = index + 1
 		n.advance()
 	}
 	n.next[from] = max(n.next[from], n.match[from]+1)
-	n.replicate(n.w.nodes[from], false)
+	// NB: only the answer to the message under way sends the next one. With
+	// others, such as those that come twice, messages would multiply.
+	if number == 0 || n.awaits[from] != number {
+		return
+	}
+	n.awaits[from], n.sending[from] = 0, 0
+	n.next[from] = max(n.match[from], index) + 1
+	n.replicate(n.w.nodes[from], !agreed)
 }
 
 // advance commits what a majority has on its disks, if it is of this term.

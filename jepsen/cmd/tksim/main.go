@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	// A run holds little and throws much away.
+	debug.SetGCPercent(400)
 	err := newRootCommand().Execute()
 	if err != nil && !errors.Is(err, errFound) {
 		fmt.Fprintln(os.Stderr, "tksim:", err)
