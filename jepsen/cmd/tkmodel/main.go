@@ -1,4 +1,4 @@
-// Command tkmodel explores models of the reference's protocols; see package cli.
+// Command tkmodel explores the real code and models of protocols; see package cli.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Package cli is the command line of the explorer: it runs the models of the
-// reference at any size, replays counterexamples, and compares state counts with
-// the known ones.
+// Package cli is the command line of the explorer: it runs the real code and the
+// models of the reference at any size, replays counterexamples, breaks the rules
+// of the real code one by one, and compares state counts with the known ones.
 package cli
 
 import (
@@ -35,7 +35,7 @@ func ExitCode(err error) int {
 func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tkmodel",
-		Short: "Explore every state of the reference's protocols",
+		Short: "Explore every state of the real code and of the reference's protocols",
 		Long: `Tkmodel visits every state that a small model of a protocol can reach, checks
 its invariants in each, and counts. A violation is shown by a shortest run that
 leads to it.
@@ -43,13 +43,15 @@ leads to it.
 Exit status: 0 if everything holds, 1 if an invariant is violated or a number
 differs from the known one, 3 if a limit ended the exploration before either was
 certain, 2 if the command failed.`,
-		Example: `  tkmodel run leasing --nodes 2 --limit 4 --batch 2 --variant carryover
+		Example: `  tkmodel run real --ci
+  tkmodel rules --transcripts
+  tkmodel run leasing --nodes 2 --limit 4 --batch 2 --variant carryover
   tkmodel run handoff --nodes 2 --limit 4 --k 2 --rule suffix
   tkmodel tables --short`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	c.AddCommand(runCommand(), replayCommand(), tablesCommand())
+	c.AddCommand(runCommand(), replayCommand(), tablesCommand(), rulesCommand())
 	return c
 }
 

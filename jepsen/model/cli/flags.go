@@ -33,7 +33,7 @@ func defineExploring(c *cobra.Command) *exploring {
 func (e *exploring) defineLimits(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&e.opt.Continue, "all", false, "count everything, also beyond the first violation")
-	f.BoolVar(&e.opt.Symmetry, "symmetry", false, "visit one of all states that differ in the order of nodes only")
+	f.BoolVar(&e.opt.Symmetry, "symmetry", e.opt.Symmetry, "visit one of all states that differ in the order of processes only")
 	f.Uint64Var(&e.opt.MaxStates, "max-states", e.opt.MaxStates, "stop at so many distinct states")
 	f.IntVar(&e.opt.MaxDepth, "max-depth", e.opt.MaxDepth, "stop at this depth, initial states having 1")
 }

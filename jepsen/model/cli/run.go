@@ -32,6 +32,7 @@ func runSystem(s system) *cobra.Command {
 	}
 	build := s.define(c)
 	e := defineExploring(c)
+	e.opt.Symmetry = s.symmetry
 	e.defineLimits(c)
 	form := defineFormat(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/tkcoord/tkcoord/jepsen/model"
 	"github.com/tkcoord/tkcoord/jepsen/model/reference"
 )
@@ -12,6 +14,7 @@ import (
 type system struct {
 	name, short, long string
 	example           string // flags of an interesting member
+	symmetry          bool   // is on unless switched off
 
 	// define adds the flags, which are those in flags, to a command. What it
 	// returns makes the model once they are parsed.
@@ -19,7 +22,9 @@ type system struct {
 	flags  []string
 }
 
-func systems() []system { return []system{leasing(), federated(), heartbeat(), handoff()} }
+func systems() []system {
+	return []system{realSystem(), leasing(), federated(), heartbeat(), handoff()}
+}
 
 func leasing() system {
 	return system{
@@ -126,9 +131,15 @@ func defineHandoff(c *cobra.Command) func() (model.Runner, error) {
 func (s system) settings(c *cobra.Command) string {
 	text := ""
 	for _, name := range s.flags {
-		if f := c.Flags().Lookup(name); f.Changed {
-			text += fmt.Sprintf(" --%s=%s", name, f.Value)
+		f := c.Flags().Lookup(name)
+		if !f.Changed {
+			continue
 		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok { // whose String has brackets, which Set does not take
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		text += fmt.Sprintf(" --%s=%s", name, value)
 	}
 	return text
 }

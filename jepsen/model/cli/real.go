@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/real"
+)
+
+func realSystem() system {
+	return system{
+		name:  "real",
+		short: "The real state machine, clock and edges in a small world",
+		long: `A cluster and its edges run the real code: entries go through the state machine,
+stamps come from the real clock, edges spend real leases. Messages are lost,
+repeated, late and overtaken; nodes and edges crash; leaders change while their
+clocks differ. --rule breaks one rule, which must be refuted. --ci and --long are
+worlds that the other flags start from. docs/verification.md explains them.`,
+		example:  "--windows 2 --elections 1 --rule wall-clock",
+		symmetry: true,
+		define:   defineReal,
+		flags:    realFlags(),
+	}
+}
+
+// A worldFlag is a flag for one field of a world.
+type worldFlag struct {
+	name, usage string
+	at          func(*real.World) any // pointer to the field
+}
+
+func worldFlags() []worldFlag {
+	return []worldFlag{
+		{"edges", "processes that spend", func(w *real.World) any { return &w.Edges }},
+		{"leaders", "nodes that can lead", func(w *real.World) any { return &w.Leaders }},
+		{"windows", "windows that a fast clock passes", func(w *real.World) any { return &w.Windows }},
+		{"length", "ms of a window", func(w *real.World) any { return (*int64)(&w.Length) }},
+		{"longest", "longest lease in ms", func(w *real.World) any { return (*int64)(&w.Longest) }},
+		{"limit", "credits of a window", func(w *real.World) any { return (*int64)(&w.Limit) }},
+		{"wants", "how many unspent credits an ask may be for", func(w *real.World) any { return &w.Wants }},
+		{"beat", "real ms between two ticks", func(w *real.World) any { return (*int64)(&w.Beat) }},
+		{"drift", "ppm by which clocks run fast or slow", func(w *real.World) any { return (*int64)(&w.Drift) }},
+		{"slew", "ppm by which a leader may be slewed", func(w *real.World) any { return (*int64)(&w.Slew) }},
+		{"clocks", "worst (slow edges, fast nodes) or all assignments", func(w *real.World) any { return (*string)(&w.Clocks) }},
+		{"requests", "asks of an edge under way", func(w *real.World) any { return &w.Requests }},
+		{"answers", "answers to an edge under way", func(w *real.World) any { return &w.Answers }},
+		{"pipeline", "entries sealed and not committed; 0 commits at once", func(w *real.World) any { return &w.Pipeline }},
+		{"faults", "how many of the following in one run", func(w *real.World) any { return &w.Faults }},
+		{"duplicates", "messages delivered again", func(w *real.World) any { return &w.Duplicates }},
+		{"elections", "elections", func(w *real.World) any { return &w.Elections }},
+		{"crashes", "crashes of nodes", func(w *real.World) any { return &w.Crashes }},
+		{"restarts", "crashes of all nodes", func(w *real.World) any { return &w.Restarts }},
+		{"steps", "steps of the clock", func(w *real.World) any { return &w.Steps }},
+		{"changes", "changes of the policy", func(w *real.World) any { return &w.Changes }},
+		{"deaths", "crashes of edges", func(w *real.World) any { return &w.Deaths }},
+		{"jump", "ms of a step", func(w *real.World) any { return (*int64)(&w.Jump) }},
+		{"limits", "limits that a change may set", func(w *real.World) any { return &w.Limits }},
+		{"lengths", "lengths of windows that a change may set", func(w *real.World) any { return &w.Lengths }},
+		{"delete", "a change may delete the policy and bring it back", func(w *real.World) any { return &w.Delete }},
+		{"returns", "credits given back in one run", func(w *real.World) any { return &w.Returns }},
+		{"idle", "ms of silence that end a session, 0 for never", func(w *real.World) any { return (*int64)(&w.Idle) }},
+		{"rule", fmt.Sprintf("rule to break, one of %v", real.Rules()), func(w *real.World) any { return (*string)(&w.Rule) }},
+	}
+}
+
+func realFlags() []string {
+	names := []string{"ci", "long"}
+	for _, f := range worldFlags() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// define adds the flag with the field's value as its default.
+func (f worldFlag) define(set *pflag.FlagSet, w *real.World) {
+	switch p := f.at(w).(type) {
+	case *int:
+		set.IntVar(p, f.name, *p, f.usage)
+	case *int64:
+		set.Int64Var(p, f.name, *p, f.usage)
+	case *string:
+		set.StringVar(p, f.name, *p, f.usage)
+	case *bool:
+		set.BoolVar(p, f.name, *p, f.usage)
+	case *[]int:
+		set.IntSliceVar(p, f.name, *p, f.usage)
+	}
+}
+
+// copy sets the field of to as it is in from.
+func (f worldFlag) copy(to, from *real.World) {
+	switch p := f.at(to).(type) {
+	case *int:
+		*p = *f.at(from).(*int)
+	case *int64:
+		*p = *f.at(from).(*int64)
+	case *string:
+		*p = *f.at(from).(*string)
+	case *bool:
+		*p = *f.at(from).(*bool)
+	case *[]int:
+		*p = *f.at(from).(*[]int)
+	}
+}
+
+func defineReal(c *cobra.Command) func() (model.Runner, error) {
+	given := real.Small()
+	ci := c.Flags().Bool("ci", false, "start from the world that is explored with every change")
+	long := c.Flags().Bool("long", false, "start from a world of more than ten million states")
+	for _, f := range worldFlags() {
+		f.define(c.Flags(), &given)
+	}
+	return func() (model.Runner, error) {
+		w := real.Small()
+		switch {
+		case *ci && *long:
+			return nil, errors.New("either ci or long")
+		case *ci:
+			w = real.CI()
+		case *long:
+			w = real.Long()
+		}
+		for _, f := range worldFlags() {
+			if c.Flags().Changed(f.name) {
+				f.copy(&w, &given)
+			}
+		}
+		return model.Bind(&w), w.Validate()
+	}
+}
