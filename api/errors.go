@@ -53,6 +53,7 @@ var codeOf = []struct {
 	{fsm.ErrExhausted, codes.ResourceExhausted, ReasonExhausted},
 	{fsm.ErrVersion, codes.FailedPrecondition, ReasonVersion},
 	{fsm.ErrUnknownPolicy, codes.NotFound, ReasonUnknownPolicy},
+	{transport.ErrOldVoter, codes.FailedPrecondition, ReasonVersion},
 	{transport.ErrUnknownMember, codes.NotFound, ""},
 	{transport.ErrQuorum, codes.FailedPrecondition, ""},
 }

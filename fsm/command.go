@@ -23,6 +23,16 @@ const (
 	KindAlarm    Kind = 6
 )
 
+// Needs returns the oldest log format that has a command: replicas of an older
+// version would halt at it.
+func Needs(c Command) uint32 {
+	switch c.kind() {
+	case KindGenesis, KindStep, KindExchange, KindPolicies, KindDigest, KindAlarm:
+		return 1
+	}
+	return Version
+}
+
 // A Command is one of the types below. One log entry is a batch of them.
 //
 // Validate must find nothing before a command is proposed: out of range values

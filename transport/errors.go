@@ -11,6 +11,10 @@ var (
 	// could not show that it still does.
 	ErrNotLeader = errors.New("not the leader")
 
+	// ErrOldVoter says that a voter runs a version that does not know the command
+	// yet. It works once all voters are upgraded.
+	ErrOldVoter = errors.New("a voter is too old for this command")
+
 	// After proposing.
 
 	// ErrOutcomeUnknown says that a proposal was handed over and its result was

@@ -39,6 +39,24 @@ func openServerID(dir, name string) (raft.ServerID, error) {
 	return id, writeSynced(path, []byte(id+"\n"))
 }
 
+// clusterIDFile keeps the identity of the cluster that the node belongs to. The
+// log holds it too, but a node that restarts must know strangers from kin before
+// it has replayed that.
+const clusterIDFile = "cluster-id"
+
+// readClusterID returns the identity kept in dir, "" if there is none yet.
+func readClusterID(dir string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, clusterIDFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(data)), err
+}
+
+func writeClusterID(dir, id string) error {
+	return writeSynced(filepath.Join(dir, clusterIDFile), []byte(id+"\n"))
+}
+
 // newClusterID draws the identity of a new cluster.
 func newClusterID() string { return randomHex(16) }
 

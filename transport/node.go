@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,7 @@ func DefaultNodeConfig() NodeConfig {
 type Node struct {
 	cfg      NodeConfig
 	id       raft.ServerID // name/incarnation
+	kin      string        // identity of the cluster as the data directory has it, "" if not known yet
 	log      *slog.Logger
 	stores   *Stores
 	stream   *StreamLayer
@@ -153,6 +155,9 @@ func (n *Node) openRaft() (err error) {
 	if n.id, err = openServerID(c.DataDir, c.ID); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	if n.kin, err = readClusterID(c.DataDir); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
 	sc := DefaultStoreConfig(filepath.Join(c.DataDir, "raft"), c.Heartbeat)
 	sc.Fatal, sc.Observe, sc.Delay, sc.Log = c.Fatal, c.Observe, c.Delay, n.log
 	if n.stores, err = OpenStores(sc); err != nil {
@@ -160,6 +165,7 @@ func (n *Node) openRaft() (err error) {
 	}
 	stream := DefaultStreamConfig()
 	stream.Listener, stream.Advertise, stream.ID, stream.Cluster, stream.Log = c.RaftListener, c.RaftAddress, n.id, c.Cluster, n.log
+	stream.ClusterID = n.kin
 	if c.TLS != nil {
 		stream.ServerTLS, stream.ClientTLS = c.TLS.ServerConfig(), c.TLS.ClientConfig()
 	}
@@ -197,7 +203,8 @@ func (n *Node) openGossip() error {
 	c.NodeID, c.Cluster, c.Region, c.Version = string(n.id), n.cfg.Cluster, n.cfg.Region, n.cfg.Version
 	c.RaftAddress, c.GRPCAddress, c.HTTPAddress = n.cfg.RaftAddress, n.cfg.GRPCAddress, n.cfg.HTTPAddress
 	c.LogVersion, c.BootstrapExpect, c.HasState = fsm.Version, n.cfg.BootstrapExpect, n.hadState
-	n.replica.Query(func(m *fsm.Machine) { c.ClusterID = m.ClusterID() })
+	c.ClusterID = n.kin
+	c.Join = append(slices.Clone(c.Join), readSeeds(n.cfg.DataDir)...)
 	g, err := OpenGossip(c, n.log)
 	if err != nil {
 		return err
@@ -229,6 +236,7 @@ func (n *Node) Run(ctx context.Context, peers Peers) error {
 	n.peers = peers
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.gossip.Load().Run(gctx) })
+	g.Go(func() error { return n.keepSeeds(gctx) })
 	g.Go(func() error { return n.watchBirth(gctx) })
 	g.Go(func() error { return n.members.Run(gctx) })
 	g.Go(func() error { return n.loop.Run(gctx, n.raft, n.lead) })
@@ -302,29 +310,42 @@ func (n *Node) whileServing(ctx context.Context) error {
 // barrierTimeout bounds the wait for raft's queue, not for the commit.
 const barrierTimeout = 10 * time.Second
 
-// found gives a new cluster its identity and its first policies. In a cluster
-// that has them it does nothing.
+// found gives a new cluster its identity, the time, and its first policies. In a
+// cluster that has them it does nothing.
 func (n *Node) found(ctx context.Context) error {
 	var id string
 	var version uint64
 	n.replica.Query(func(m *fsm.Machine) { id, version = m.ClusterID(), m.PolicyVersion() })
-	if id == "" {
-		id = newClusterID()
-		if _, err := n.proposer.Propose(ctx, fsm.Genesis{ClusterID: id, Settings: n.cfg.Settings}); err != nil {
-			return err
-		}
-		if _, err := n.proposer.Propose(ctx, fsm.Step{To: n.cfg.Clocks.Wall()}); err != nil {
-			return err
-		}
-		n.log.Info("cluster founded", "cluster", n.cfg.Cluster, "cluster_id", id)
-	}
-	if version == 0 && len(n.cfg.Policies) > 0 {
-		applied, err := n.proposer.Propose(ctx, fsm.Policies{Put: n.cfg.Policies})
+	for _, c := range n.cfg.lacking(id, version) {
+		applied, err := n.proposer.Propose(ctx, c)
 		if err = errors.Join(err, applied.Err); err != nil {
-			return fmt.Errorf("first policies: %w", err)
+			return fmt.Errorf("%T: %w", c, err)
+		}
+		if g, ok := c.(fsm.Genesis); ok {
+			n.log.Info("cluster founded", "cluster", n.cfg.Cluster, "cluster_id", g.ClusterID)
 		}
 	}
 	return nil
+}
+
+// lacking returns what a cluster still needs to be founded. A leader before may
+// have been lost on the way.
+//
+// The time comes before the first policies, also if the identity is there: with a
+// clock that counts from 0 the first windows would begin at 0, which in an ask
+// means no window, and edges could not report what they spent of them.
+func (c *NodeConfig) lacking(clusterID string, version uint64) (all []fsm.Command) {
+	policies := version == 0 && len(c.Policies) > 0
+	if clusterID == "" {
+		all = append(all, fsm.Genesis{ClusterID: newClusterID(), Settings: c.Settings})
+	}
+	if clusterID == "" || policies {
+		all = append(all, fsm.Step{To: c.Clocks.Wall()})
+	}
+	if policies {
+		all = append(all, fsm.Policies{Put: c.Policies})
+	}
+	return all
 }
 
 // steerEvery is how often the leader compares the cluster clock with the voters'
@@ -387,10 +408,14 @@ func (n *Node) compareNowAndThen(ctx context.Context) error {
 }
 
 // Propose puts a command through the log, see Proposer.Propose. On a node that
-// does not lead it fails with ErrNotLeader at once.
+// does not lead it fails with ErrNotLeader at once, and while a voter does not
+// know the command, in a rolling upgrade, with ErrOldVoter: it would halt.
 func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (Applied, error) {
 	if !n.leading.Load() {
 		return Applied{}, ErrNotLeader
+	}
+	if have, ok := n.members.MinLogVersion(); ok && have < fsm.Needs(cmd) {
+		return Applied{}, fmt.Errorf("%T needs log format %d, a voter reads up to %d: %w", cmd, fsm.Needs(cmd), have, ErrOldVoter)
 	}
 	return n.proposer.Propose(ctx, cmd)
 }

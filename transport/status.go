@@ -82,9 +82,7 @@ func (n *Node) watchBirth(ctx context.Context) error {
 		id := ""
 		n.replica.Query(func(m *fsm.Machine) { id = m.ClusterID() })
 		if id != "" {
-			n.stream.SetClusterID(id)
-			n.gossip.Load().SetClusterID(id)
-			return nil
+			return n.born(id)
 		}
 		select {
 		case <-ctx.Done():
@@ -92,6 +90,20 @@ func (n *Node) watchBirth(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// born keeps the identity of the cluster, and refuses a log of another one than
+// the data directory says.
+func (n *Node) born(id string) error {
+	if n.kin == "" {
+		if err := writeClusterID(n.cfg.DataDir, id); err != nil {
+			return fmt.Errorf("keep the cluster's identity: %w", err)
+		}
+	} else if n.kin != id {
+		return fmt.Errorf("the log is of cluster %s, the data directory %s of %s", id, n.cfg.DataDir, n.kin)
+	}
+	n.stream.SetClusterID(id)
+	return n.gossip.Load().SetClusterID(id)
 }
 
 // NodeStatus is what a node knows about itself.
@@ -135,6 +147,7 @@ var (
 	errRemoved    = errors.New("it was removed from the cluster")
 	errUnformed   = errors.New("the cluster has not been formed yet")
 	errNobody     = errors.New("no leader is known")
+	errNowhere    = errors.New("the leader's address is not known")
 	errBehind     = errors.New("it is behind the leader")
 )
 
@@ -166,8 +179,10 @@ func (n *Node) Ready() error {
 	if !born {
 		return errUnformed
 	}
-	if _, ok := n.Leader(); !ok {
+	if l, ok := n.Leader(); !ok {
 		return errNobody
+	} else if l.Address == "" { // nothing could be forwarded to it
+		return errNowhere
 	}
 	if commit, applied := n.raft.CommitIndex(), n.raft.AppliedIndex(); commit > applied+readyLag {
 		return fmt.Errorf("%w: %d entries to apply", errBehind, commit-applied)

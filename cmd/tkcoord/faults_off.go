@@ -9,6 +9,8 @@ import (
 
 // A program built without the faults tag has no seams for the fault suite.
 
+type faultOptions struct{}
+
 func registerFaults(*pflag.FlagSet, *serveOptions) {}
 
 func injectFaults(*serveOptions, *transport.NodeConfig) error { return nil }

@@ -15,6 +15,10 @@ import (
 // A program built with the faults tag is one that the fault suite runs: its
 // clocks and its log store can be made to fail from outside. It is not for use.
 
+type faultOptions struct {
+	faults string // file that the suite writes
+}
+
 func registerFaults(f *pflag.FlagSet, o *serveOptions) {
 	f.StringVar(&o.faults, "fault-file", "", "`file` that says how this node's clocks and log store fail")
 	_ = f.MarkHidden("fault-file") // fails only for a flag that is not defined

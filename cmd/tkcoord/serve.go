@@ -34,11 +34,11 @@ type serveOptions struct {
 	insecure                      bool
 	gossipKey                     string
 	logLevel, logFormat           string
-	faults                        string // file that the fault suite writes, only with the tag
 	profiles                      bool
 	maxLease, sessionIdle         time.Duration
 	drift, slew                   int64
 	tuning                        transport.NodeConfig
+	faultOptions
 }
 
 func defaultServeOptions() serveOptions {
