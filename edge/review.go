@@ -31,6 +31,9 @@ const never = clock.Nanos(math.MaxInt64)
 func (e *Edge) renewals(k *Key, l *escrow.Lease, sent clock.Nanos, capped bool) {
 	k.renewAt = never
 	until := l.Deadline()
+	if until <= sent {
+		return // nothing is held that more time would serve
+	}
 	if capped {
 		k.renewAt = sent + (until-sent)/2
 		return

@@ -69,11 +69,17 @@ func (l *Lease) Totals() Allotment {
 
 // Raise takes over an answer about this lease's window: the total granted, and
 // a ttl counted from sent, the monotonic clock read before the question was
-// sent. Older answers change nothing, since both only ever grow.
+// sent. Older answers change nothing, since both only ever grow. While all that
+// was granted is returned there is no deadline.
 func (l *Lease) Raise(granted Credits, sent Nanos, ttl Millis, rates clock.Rates) {
 	if more := granted - l.granted; more > 0 {
 		l.granted = granted
 		l.left.Add(int64(more))
+	}
+	if l.granted == l.returned {
+		// NB: the owner does not stretch a window without credits out when its
+		// clock steps, so a deadline without credits may outlive the window.
+		return
 	}
 	until := int64(sent + rates.Guarded(ttl))
 	if until > l.deadline.Load() {
@@ -93,6 +99,9 @@ func (l *Lease) Return(n Credits) Credits {
 		}
 		if l.left.CompareAndSwap(left, left-take) {
 			l.returned += Credits(take)
+			if l.returned == l.granted {
+				l.deadline.Store(0) // see Raise
+			}
 			return Credits(take)
 		}
 	}

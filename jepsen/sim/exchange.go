@@ -69,7 +69,7 @@ func (e *edge) about(a *account, now clock.Nanos, idle bool) (fsm.Ask, bool) {
 		low = a.lease.Left() <= escrow.Credits(w.cfg.prefetch/4) && (!a.spent || w.rnd.IntN(8) == 0)
 	}
 	news := t.Used != a.told.Used || t.Returned != a.told.Returned
-	renew := a.lease != nil && (now >= a.rollAt || a.capped && now >= a.sent+(a.lease.Deadline()-a.sent)/2)
+	renew := a.lease != nil && (now >= a.rollAt || a.capped && a.lease.Deadline() > a.sent && now >= a.sent+(a.lease.Deadline()-a.sent)/2)
 	starved := a.need > 0 && (!a.spent || w.rnd.IntN(8) == 0 || now >= a.rollAt)
 	if idle && !news || !idle && !starved && !low && !renew {
 		return ask, false
