@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -234,6 +235,37 @@ func TestNodeRestartKeepsGrants(t *testing.T) {
 	after := c.must(asking("e", 0))
 	if after.Session != before.Session || len(after.Answers) != 1 || after.Answers[0].Granted != 10 {
 		t.Errorf("after the restart session %d with %+v, want %d with 10", after.Session, after.Answers, before.Session)
+	}
+}
+
+// A node that left and restarts finds the others again, also if it was the one
+// that they were told to join: nobody looks for a node that said that it leaves.
+func TestNodeFindsOthersAgain(t *testing.T) {
+	c := newTestNodes(t, 3, nil)
+	c.ready()
+	first := c.nodes[0]
+	if len(first.cfg.Gossip.Join) != 0 {
+		t.Fatalf("the first node joins %v, want nobody", first.cfg.Gossip.Join)
+	}
+	if err := first.HandOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pollUntil(t, "it has left", func() bool {
+		return !slices.ContainsFunc(c.followers(first), func(n *testNode) bool {
+			p, _ := n.gossip.Load().Peer(string(first.id))
+			return p.Present()
+		})
+	})
+	first.halt()
+	first.start()
+	c.ready()
+	for _, n := range c.nodes {
+		for _, m := range n.Members() {
+			pollUntil(t, n.cfg.ID+" sees "+m.ID, func() bool {
+				p, _ := n.gossip.Load().Peer(m.ServerID)
+				return p.Present()
+			})
+		}
 	}
 }
 
