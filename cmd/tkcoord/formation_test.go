@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/tkcoord/tkcoord/api"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"google.golang.org/grpc"
@@ -32,7 +31,7 @@ func newNode(t testing.TB, id, cluster string, expect int, join ...*realNode) *r
 	o := defaultServeOptions()
 	o.nodeID, o.cluster, o.data, o.expect = id, cluster, t.TempDir(), expect
 	o.grpc, o.raft, o.gossip, o.http = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	o.tuning.Gossip.Timing, o.tuning.Gossip.JoinRetry = memberlist.DefaultLocalConfig, 50*time.Millisecond
+	o.tuning.Gossip.Timing, o.tuning.Gossip.JoinRetry = loopbackTiming, 50*time.Millisecond
 	for _, n := range join {
 		o.join = append(o.join, n.node.Addresses().Gossip)
 	}
@@ -92,6 +91,7 @@ func startAlone(t testing.TB, expect int) string {
 func stopAll(nodes []*realNode) {
 	var all sync.WaitGroup
 	for _, n := range nodes {
+		n.Kill() // nobody is left to hand over to
 		all.Go(n.stop)
 	}
 	all.Wait()
@@ -149,7 +149,7 @@ func TestSixNodes(t *testing.T) {
 	everyNodeAnswers(t, nodes, applied.Version, 0)
 
 	leader := slices.IndexFunc(nodes, (*realNode).leads)
-	for _, n := range []*realNode{nodes[5], nodes[(leader+1)%5], nodes[leader]} {
+	for _, n := range []*realNode{nodes[5], nodes[0], nodes[max(leader, 1)]} { // the first was told of no other
 		n.stop()
 		n.start()
 		ready()

@@ -118,16 +118,29 @@ func (p *process) Run(ctx context.Context) error {
 		case <-p.kill:
 			stop()
 		case <-ctx.Done():
-			quit, cancel := context.WithTimeout(work, handOverTime)
-			defer cancel()
-			if err := p.node.HandOver(quit); err != nil {
-				p.log.Warn("leadership not handed over", "err", err)
-			}
+			p.handOver(work)
 			stop()
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// handOver prepares for the end, unless it comes at once.
+func (p *process) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.node.HandOver(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			p.log.Warn("leadership not handed over", "err", err)
+		}
+	case <-p.kill:
+		cancel()
+		<-done
+	}
 }
 
 // waitReady returns nil once the node is ready, or ctx's error.
