@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/jepsen/history"
 	"github.com/tkcoord/tkcoord/jepsen/host"
 	"github.com/tkcoord/tkcoord/jepsen/nemesis"
@@ -152,17 +153,23 @@ func (r *runner) warm(ctx context.Context) error {
 	return nil
 }
 
-// committed returns the commit index of the leader.
+// committed returns the commit index of the leader. It waits for one: on a
+// crowded machine leaders change without a fault.
 func (r *runner) committed(ctx context.Context) (uint64, error) {
-	leader, err := r.cluster.Leader(ctx)
-	if err != nil {
-		return 0, err
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	for {
+		leader, err := r.cluster.Leader(ctx)
+		if err == nil {
+			var s *tkcoordv1.StatusResponse
+			if s, err = leader.Status(ctx); err == nil {
+				return s.CommitIndex, nil
+			}
+		}
+		if pass(ctx, retryEvery) != nil {
+			return 0, err
+		}
 	}
-	s, err := leader.Status(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return s.CommitIndex, nil
 }
 
 // faults runs the nemeses in turns until their time is over, then heals the
@@ -174,6 +181,11 @@ func (r *runner) faults(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for i := 0; len(r.s.Nemeses) > 0 && fctx.Err() == nil; i++ {
+		turn := r.turn(fctx, i)
+		if turn < leastTurn && i >= len(r.s.Nemeses) {
+			_ = pass(fctx, turn) // too short for another fault to show anything
+			break
+		}
 		n, _ := nemesis.Find(r.s.Nemeses[i%len(r.s.Nemeses)])
 		a, err := session.Begin(fctx, n)
 		switch {
@@ -184,7 +196,7 @@ func (r *runner) faults(ctx context.Context) error {
 			errs = append(errs, err)
 		default:
 			r.say.linef("fault", "%s of %v %s", a.Name, a.Targets, a.Detail)
-			_ = pass(fctx, a.Hold)
+			_ = pass(fctx, min(a.Hold, max(turn-leastTurn, leastTurn)))
 			errs = append(errs, a.End(ctx))
 		}
 		_ = pass(fctx, 300*time.Millisecond+time.Duration(rng.Int64N(int64(900*time.Millisecond))))
@@ -197,6 +209,16 @@ func (r *runner) faults(ctx context.Context) error {
 	hctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	return errors.Join(append(errs, r.cluster.Ensure(hctx))...)
+}
+
+// leastTurn is the shortest time that a fault and the pause after it are given.
+const leastTurn = 1200 * time.Millisecond
+
+// turn returns how long the i-th fault may take, with the pause after it, so that
+// each nemesis has its turn before the time is over.
+func (r *runner) turn(ctx context.Context, i int) time.Duration {
+	end, _ := ctx.Deadline()
+	return time.Until(end) / time.Duration(max(1, len(r.s.Nemeses)-i))
 }
 
 // watch keeps snapshots before nodes drop them, and both clocks of the machine on

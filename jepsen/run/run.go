@@ -25,8 +25,9 @@ const slewPPM = 500
 
 // Bounds of the phases without traffic.
 const (
-	bootTime = 60 * time.Second
-	stopTime = 30 * time.Second
+	bootTime   = 60 * time.Second
+	stopTime   = 30 * time.Second
+	leaderTime = 15 * time.Second
 )
 
 // A runner is one run under way.

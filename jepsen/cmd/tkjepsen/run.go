@@ -93,6 +93,10 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	}
 	failed := 0
 	for _, s := range scenarios {
+		if why := lacks(cmd.Context(), s); why != "" && f.ci {
+			fmt.Fprintf(out, "\n=== %s\n--- skipped: %s\n", s.Name, why)
+			continue
+		}
 		ok, err := f.one(cmd.Context(), out, s, programs)
 		if err != nil {
 			return err
@@ -106,6 +110,19 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		return errFound
 	}
 	return nil
+}
+
+// lacks returns why this machine cannot do a scenario, "" if it can.
+func lacks(ctx context.Context, s run.Scenario) string {
+	if !s.Netns {
+		return ""
+	}
+	for _, f := range host.Probe(ctx) {
+		if f.Capability == host.CanNetns && !f.OK {
+			return f.Why
+		}
+	}
+	return ""
 }
 
 // scenarios are those that the flags ask for.

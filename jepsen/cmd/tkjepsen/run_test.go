@@ -34,8 +34,8 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
-// TestSelection holds the gate to cover every family of faults that loopback
-// hosts can be given, and what is drawn to be valid.
+// TestSelection holds the gate to cover every family of faults and every way to
+// mistreat packets, and what is drawn to be valid.
 func TestSelection(t *testing.T) {
 	covered := map[string]bool{}
 	for _, s := range run.CI() {
@@ -45,12 +45,12 @@ func TestSelection(t *testing.T) {
 		for _, name := range s.Nemeses {
 			for part := range strings.SplitSeq(name, "+") {
 				n, _ := nemesis.Find(part)
-				covered[n.Family()] = true
+				covered[n.Family()], covered[n.Name] = true, true
 			}
 		}
 	}
 	for _, n := range nemesis.All() {
-		if len(n.Needs) == 0 && !covered[n.Family()] {
+		if !covered[n.Family()] || len(n.Needs) > 0 && !covered[n.Name] {
 			t.Errorf("no scenario of the gate has a fault like %s", n.Name)
 		}
 	}
