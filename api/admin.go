@@ -135,6 +135,9 @@ func (a *Admin) applyPolicies(ctx context.Context, req *tkcoordv1.ApplyPoliciesR
 	if err == nil {
 		err = applied.Err
 	}
+	if errors.Is(err, transport.ErrTooLarge) {
+		err = fmt.Errorf("put: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ func (e *Edge) Exchange(ctx context.Context, req *tkcoordv1.ExchangeRequest) (*t
 	if err == nil {
 		err = applied.Err
 	}
+	if errors.Is(err, transport.ErrTooLarge) {
+		err = fmt.Errorf("asks: %w", err)
+	}
 	if err != nil {
 		return nil, toStatus(err, e.leader(), e.log)
 	}

@@ -213,7 +213,7 @@ func TestBadExchanges(t *testing.T) {
 		{"session of another", &tkcoordv1.ExchangeRequest{EdgeId: "e", Incarnation: 1, Session: b.session + 1, Seq: 1}, codes.Aborted, "", fmt.Sprintf("session: %d", b.session+1)},
 		{"other incarnation with its session", &tkcoordv1.ExchangeRequest{EdgeId: "e", Incarnation: 2, Session: b.session, Seq: 1}, codes.Aborted, "", "was not given to incarnation"},
 		{"too many asks", &tkcoordv1.ExchangeRequest{EdgeId: "x", Incarnation: 1, Seq: 1, Asks: many}, codes.InvalidArgument, "asks", "asks: got 4097 of them, want at most 4096"},
-		{"more than an entry holds", &tkcoordv1.ExchangeRequest{EdgeId: "x", Incarnation: 1, Seq: 1, Asks: heavy}, codes.InvalidArgument, "", "at most 524288 fit into an entry"},
+		{"more than an entry holds", &tkcoordv1.ExchangeRequest{EdgeId: "x", Incarnation: 1, Seq: 1, Asks: heavy}, codes.InvalidArgument, "", "asks: command of"},
 		{"more than a message", &tkcoordv1.ExchangeRequest{EdgeId: "x", Incarnation: 1, Seq: 1, Asks: []*tkcoordv1.Ask{{Policy: "api", Key: strings.Repeat("k", api.MaxMessage)}}},
 			codes.ResourceExhausted, "", "message larger than max"},
 	}
@@ -287,6 +287,17 @@ func TestBadAdminCalls(t *testing.T) {
 			b.changedNothing(t)
 		})
 	}
+	t.Run("more than an entry holds", func(t *testing.T) {
+		req := &tkcoordv1.ApplyPoliciesRequest{}
+		for i := range 3000 {
+			p := good(func(*tkcoordv1.Policy) {})[0]
+			p.Name = fmt.Sprintf("%0200d", i)
+			req.Put = append(req.Put, p)
+		}
+		_, err := b.admin.ApplyPolicies(t.Context(), req)
+		wantsField(t, err, codes.InvalidArgument, "", "put: command of")
+		b.changedNothing(t)
+	})
 	t.Run("others", func(t *testing.T) {
 		_, err := b.admin.GetPolicies(t.Context(), &tkcoordv1.GetPoliciesRequest{Names: []string{"api", "apj"}})
 		wantsField(t, err, codes.NotFound, "", `names: "apj": unknown policy`)
