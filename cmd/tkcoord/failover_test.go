@@ -39,8 +39,8 @@ limiters:
 `, tightLimit, time.Now().Add(-time.Hour).UnixMilli()%86_400_000)
 }
 
-// Three real processes, whose leader is killed again and again, and once stopped
-// and continued, while edges send more than their limits allow. What is counted
+// Three real processes, whose leader is killed again and again, stopped and
+// continued, and told to end, while edges send more than their limits allow. What is counted
 // here at each admission, independently of edges and nodes, never exceeds the
 // limit of any key and window; an edge that holds credits denies nothing; what
 // was granted stays granted; and the replicas end up equal.
@@ -73,24 +73,28 @@ func killLeaders(t *testing.T) {
 	w := newWitness(t, c)
 	running.Go(func() { w.ask(work) })
 
-	for round, how := range []string{"killed", "killed", "stopped", "killed", "killed", "stopped"} {
+	for round, how := range []string{"killed", "killed", "stopped", "told to end", "killed", "stopped"} {
 		seen := count.windows()
 		within(t, "admissions in several windows more", func() bool { return count.windows() > seen+1 })
 		lead := c.named(t, admin.leader(t))
 		before := w.granted.Load()
-		if how == "stopped" {
-			lead.signal(syscall.SIGSTOP)
-		} else {
+		switch how {
+		case "killed":
 			lead.kill()
+		case "stopped":
+			lead.signal(syscall.SIGSTOP)
+		default:
+			lead.signal(syscall.SIGTERM)
 		}
 		at := time.Now()
 		within(t, "new grants", func() bool { return w.granted.Load() > before+1 }) // one may have been on its way
 		t.Logf("round %d: %s %s, new grants after %v", round, lead.name, how, time.Since(at).Round(time.Millisecond))
 		if how == "stopped" {
-			version := admin.changePolicy(t, lead)
+			version := admin.changePolicy(t, lead, int64(round))
 			lead.signal(syscall.SIGCONT)
 			admin.readsAtLeast(t, lead, version)
 		} else {
+			lead.wait()
 			lead.start()
 		}
 		c.waitReady(t)
@@ -388,13 +392,13 @@ func (a *admins) leader(t testing.TB) (name string) {
 
 // changePolicy adds a policy while a node does not notice, and returns the
 // version of the policies then.
-func (a *admins) changePolicy(t testing.TB, not *child) (version uint64) {
+func (a *admins) changePolicy(t testing.TB, not *child, limit int64) (version uint64) {
 	t.Helper()
 	within(t, "a change of the policies", func() bool {
 		for _, c := range a.others(not) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			res, err := c.ApplyPolicies(ctx, &tkcoordv1.ApplyPoliciesRequest{Put: []*tkcoordv1.Policy{{
-				Name: "later", Strategy: "fixedWindow", Limit: 7, MaxKeys: 7, Cadence: &tkcoordv1.Cadence{Kind: "fixed", PeriodMs: 1000},
+				Name: "later", Strategy: "fixedWindow", Limit: limit, MaxKeys: 7, Cadence: &tkcoordv1.Cadence{Kind: "fixed", PeriodMs: 1000},
 			}}})
 			cancel()
 			if err == nil {
