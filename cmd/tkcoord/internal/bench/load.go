@@ -10,7 +10,9 @@ import (
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 // A load is callers that exchange as fast as they are answered. Every ask raises
@@ -91,7 +93,10 @@ func (cl *cluster) measure(ctx context.Context, callers []*caller, duration time
 			for t := time.Now(); t.Before(end); {
 				e := c.edges[c.next%len(c.edges)]
 				c.next++
-				if err := e.exchange(ctx, c.client); err != nil {
+				if err := e.exchange(ctx, c.client); transient(err) {
+					time.Sleep(retryPause) // an election: asking again is safe, and its time counts
+					continue
+				} else if err != nil {
 					return err
 				}
 				now := time.Now()
@@ -112,6 +117,14 @@ func (cl *cluster) measure(ctx context.Context, callers []*caller, duration time
 		return s, errNoSamples
 	}
 	return s, nil
+}
+
+const retryPause = 5 * time.Millisecond
+
+// transient reports whether an exchange failed for want of a leader.
+func transient(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.Unknown && err != nil
 }
 
 // callers makes the callers of a load, a few connections to the leader between
@@ -168,7 +181,11 @@ func (cl *cluster) introduce(ctx context.Context, l load) ([]*caller, func(), er
 	for _, c := range callers {
 		g.Go(func() error {
 			for _, e := range c.edges {
-				if err := e.exchange(ctx, c.client); err != nil {
+				err := e.exchange(ctx, c.client)
+				for ; transient(err) && ctx.Err() == nil; err = e.exchange(ctx, c.client) {
+					time.Sleep(retryPause)
+				}
+				if err != nil {
 					return err
 				}
 			}
