@@ -92,20 +92,22 @@ func BenchmarkApplyExchange(b *testing.B) {
 	}
 }
 
-// BenchmarkHolders: one iteration is an entry in which 100 edges ask for the same
-// budget, of which so many have credits.
+// BenchmarkHolders: one iteration is an entry in which 100 edges ask, each for one
+// budget. There are 100 000 edges in any case, and as many budgets as it takes
+// for each to have so many holders.
 func BenchmarkHolders(b *testing.B) {
+	const edges = 100_000
 	for _, holders := range []int{100, 100_000} {
 		b.Run(fmt.Sprintf("holders=%d", holders), func(b *testing.B) {
 			m := benchMachine(b)
 			var entries [][]byte
 			for want := range escrow.Credits(2) {
-				for at := 0; at < holders; at += 100 {
+				for at := 0; at < edges; at += 100 {
 					var batch Batch
 					for i := range 100 {
 						batch.Add(&Exchange{
 							EdgeID: fmt.Sprintf("edge-%06d", at+i), Incarnation: 1, Seq: 1,
-							Asks: []Ask{{Policy: "requests-per-second", Key: "hot", Need: 1 + want, Want: 1 + want}},
+							Asks: []Ask{{Policy: "requests-per-second", Key: fmt.Sprint("tenant-", (at+i)%(edges/holders)), Need: 1 + want, Want: 1 + want}},
 						})
 					}
 					entries = append(entries, batch.Seal(0, 1))

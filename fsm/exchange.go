@@ -1,18 +1,5 @@
 package fsm
 
-import (
-	"fmt"
-
-	"github.com/tkcoord/tkcoord/escrow"
-)
-
-// A caller is the holder on whose behalf an exchange asks.
-type caller struct {
-	holder escrow.HolderID
-	newest bool         // this exchange is the newest from it, or that one again
-	policy *policyState // of the ask before, for writing: often the next one's too
-}
-
 // exchange settles the asks of one edge. All asks are read, also when the
 // session is refused, since the next command follows them.
 func (m *Machine) exchange(r *reader, results bool) (Result, error) {
@@ -25,204 +12,55 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 	if results && err == nil {
 		res.Answers = make([]Answer, 0, x.asks)
 	}
-	for range x.asks {
-		a := r.ask()
+	for left := x.asks; left > 0; {
+		asks := m.errands[:min(left, len(m.errands))]
+		left -= len(asks)
+		for i := range asks {
+			asks[i].askView = r.ask()
+		}
 		if r.err != nil {
 			return Result{}, r.err
 		}
 		if err != nil {
 			continue
 		}
-		ans := m.settle(&c, &a)
-		if results {
-			res.Answers = append(res.Answers, ans)
+		m.gather(asks)
+		for i := range asks {
+			ans := m.settle(&c, &asks[i])
+			if results {
+				res.Answers = append(res.Answers, ans)
+			}
 		}
 	}
 	return res, nil
 }
 
-// session finds or opens the session of an edge. A repeated exchange is as new as
-// it was at first, so that its answer is the same. The rules:
-//
-//   - An unknown edge that claims no session gets one, and with it a new holder.
-//   - The same incarnation asking again without a session gets the same one.
-//   - A new incarnation replaces the one before. That one never comes back: its
-//     process is told ErrReplaced, also if its first message arrives late.
-//   - A claimed session that is not current is refused with ErrSession.
-func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID, seq uint64) (caller, error) {
-	s := m.edges.edit(id)
-	if s == nil {
-		if claimed != 0 {
-			return caller{}, fmt.Errorf("session: %d of edge_id %q has ended: %w", claimed, id, ErrSession)
-		}
-		if m.edges.len >= m.settings.MaxEdges {
-			return caller{}, fmt.Errorf("edge_id: there are %d edges, the most that this cluster takes: %w", m.edges.len, ErrExhausted)
-		}
-		s = &session{incarnation: incarnation, holder: m.newHolder()}
-		m.edges.put(id, s)
-	}
-	if s.incarnation != incarnation {
-		for _, old := range s.replaced {
-			if old == incarnation {
-				return caller{}, fmt.Errorf("incarnation: %016x of edge_id %q was replaced by %016x: %w", incarnation, id, s.incarnation, ErrReplaced)
-			}
-		}
-		if claimed != 0 {
-			return caller{}, fmt.Errorf("session: %d was not given to incarnation %016x of edge_id %q: %w", claimed, incarnation, id, ErrSession)
-		}
-		copy(s.replaced[1:], s.replaced[:])
-		s.replaced[0] = s.incarnation
-		s.incarnation, s.holder, s.seq = incarnation, m.newHolder(), 0
-	}
-	if claimed != 0 && claimed != s.holder {
-		return caller{}, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
-	}
-	newest := seq >= s.seq
-	s.seq = max(s.seq, seq)
-	s.seen = m.now
-	return caller{holder: s.holder, newest: newest}, nil
+// An errand is an ask with what is needed to settle it.
+type errand struct {
+	askView
+	under *policyState // for writing, nil if unknown; policies stay while an exchange is settled
+	at    spot         // of the budget
 }
 
-func (m *Machine) newHolder() escrow.HolderID {
-	h := m.nextHolder
-	m.nextHolder++
-	return h
-}
-
-// settle records what a holder reports about one budget and raises its grant.
-// An answer with an error changed nothing.
-func (m *Machine) settle(c *caller, a *askView) Answer {
-	p := c.policy
-	if p == nil || p.Name != string(a.policy) {
-		p = m.policies.edit(a.policy)
-	}
-	if p == nil || p.deleted {
-		return Answer{Err: fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)}
-	}
-	c.policy = p
-	key := m.budgetKey(p.id, a.key)
-	b := m.budgets.edit(key)
-	w, live := p.windowAt(m.now, b)
-	var have escrow.Allotment
-	known := false
-	if live {
-		have, known = b.Of(c.holder)
-	}
-	newest, used, returned, need, want := c.newest, a.used, a.returned, a.need, a.want
-	switch {
-	case a.window > w.Start:
-		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
-	case a.window < w.Start:
-		// News of a window that is over, or of none: only the wish for more counts,
-		// and no total for this window can run backwards.
-		gone := used + returned
-		need, want = max(0, need-gone), max(0, want-gone)
-		used, returned, newest = 0, 0, false
-	}
-	if err := acceptable(have, w, newest, used, returned); err != nil {
-		return Answer{Err: err}
-	}
-	if !known && want > 0 {
-		if err := m.roomFor(p, b, live); err != nil {
-			return Answer{Err: err}
+// gather finds the policies of some asks and touches their budgets. With many
+// budgets an ask mostly waits for memory: those that are touched one after the
+// other, with nothing in between, are waited for together.
+func (m *Machine) gather(asks []errand) {
+	for i := range asks {
+		a := &asks[i]
+		if before := max(0, i-1); i > 0 && string(a.policy) == string(asks[before].policy) {
+			a.under = asks[before].under // mostly
+		} else {
+			a.under = m.policies.edit(a.policy)
+		}
+		if a.under != nil {
+			a.at = m.budgets.spotOf(m.budgetKey(a.under.id, a.key))
 		}
 	}
-	switch {
-	case b == nil && want == 0: // nothing to record: a question makes no budget
-		return m.answer(p, w, 0, p.Limit, false)
-	case b == nil:
-		b = &budget{escrow.Open(w, p.Limit), p.id}
-		m.budgets.put(key, b)
-		p.Counters.add(&b.Ledger)
-	case !live:
-		p.Counters.remove(&b.Ledger)
-		b.Ledger = escrow.Open(w, p.Limit)
-		p.Counters.add(&b.Ledger)
+	for i := range asks {
+		m.touched += m.budgets.touchIndex(asks[i].at)
 	}
-	return m.raise(p, b, c.holder, have, used, returned, need, want)
-}
-
-// windowAt returns the window that a budget counts in now, and whether its
-// ledger, if it has one, is already in it.
-func (p *policyState) windowAt(now escrow.Millis, b *budget) (w escrow.Window, live bool) {
-	switch {
-	case b == nil:
-		return p.Cadence.Following(p.since, now), false
-	case now >= b.Window().End:
-		return p.Cadence.Following(max(p.since, b.Window().End), now), false
+	for i := range asks {
+		m.touched += m.budgets.touchSlot(asks[i].at)
 	}
-	return b.Window(), true
-}
-
-// acceptable reports why totals of a holder that has have in w must be refused.
-func acceptable(have escrow.Allotment, w escrow.Window, newest bool, used, returned escrow.Credits) error {
-	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
-		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
-	}
-	if newest && (used < have.Used || returned < have.Returned) {
-		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", used, have.Used, returned, have.Returned, w, escrow.ErrBackwards)
-	}
-	return nil
-}
-
-// roomFor reports which bound keeps one more holder from having credits of the
-// budget, which may have no record yet.
-func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
-	if b == nil {
-		m.newKeys++
-	}
-	switch {
-	case b == nil && p.Counters.keys >= int64(p.MaxKeys):
-		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.keys, ErrExhausted)
-	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
-		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
-	case live && b.Holders() >= m.settings.MaxHolders:
-		return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), b.Window(), escrow.ErrHolders, ErrExhausted)
-	}
-	return nil
-}
-
-// raise takes over the reported totals, which were found acceptable, and grants.
-func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) Answer {
-	c := &p.Counters
-	c.remove(&b.Ledger)
-	if b.Capacity() != p.Limit {
-		b.SetCapacity(p.Limit)
-	}
-	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, returned), Used: max(have.Used, used)}
-	if now != have {
-		if err := b.Report(h, returned, used); err != nil {
-			panic(fmt.Sprintf("fsm: acceptable totals of holder %d were refused: %v", h, err))
-		}
-	}
-	if want > have.Granted {
-		now.Granted = b.Grant(h, b.Target(h, need, want))
-	}
-	c.add(&b.Ledger)
-	c.moved(have, now)
-	refused := now.Granted < need
-	if refused {
-		c.refused++
-	}
-	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
-	return m.answer(p, b.Window(), now.Granted, b.Left(), refused)
-}
-
-func (m *Machine) answer(p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) Answer {
-	a := Answer{
-		Window: w, Granted: granted, TTL: w.TTL(m.now, m.settings.LongestLease),
-		Limit: p.Limit, Left: left, Length: p.length(),
-	}
-	if refused {
-		a.Retry = max(1, w.End-m.now)
-	}
-	return a
-}
-
-// length returns the length of the policy's windows, 0 for calendar ones.
-func (p *policyState) length() escrow.Millis {
-	if p.Cadence.Kind == escrow.Fixed {
-		return p.Cadence.Period
-	}
-	return 0
 }

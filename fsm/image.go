@@ -161,13 +161,3 @@ func (img *BudgetImage) save(b *budget, names map[uint32]string) error {
 	}
 	return nil
 }
-
-// drop deletes the value of a key, if there is one.
-func (t *table[V]) drop(key []byte) {
-	i := t.shardOf(key)
-	if t.shards[i].m[string(key)] == nil {
-		return
-	}
-	delete(t.own(i).m, string(key))
-	t.len--
-}

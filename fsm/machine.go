@@ -27,6 +27,8 @@ type Machine struct {
 	state
 	names   map[uint32]string // policies by id, made from the table
 	scratch []byte            // key of the budget in hand
+	errands [32]errand        // asks in hand
+	touched uint32            // what gather read, so that it reads
 	newKeys int               // asked for by the entry in hand, granted or not
 }
 
@@ -55,15 +57,6 @@ const (
 	policyShards = 256
 )
 
-// A session is what the state machine knows about one running edge.
-type session struct {
-	incarnation uint64
-	replaced    [4]uint64 // incarnations that it replaced, newest first
-	holder      escrow.HolderID
-	seq         uint64 // highest seen
-	seen        clock.Millis
-}
-
 // A policyState is a policy with its counters.
 type policyState struct {
 	policy.Policy
@@ -90,9 +83,9 @@ func New() *Machine {
 		state: state{
 			nextHolder: 1,
 			nextPolicy: 1,
-			policies:   newTable(policyShards, func(p *policyState) *policyState { c := *p; return &c }),
-			edges:      newTable(edgeShards, func(s *session) *session { c := *s; return &c }),
-			budgets:    newTable(budgetShards, func(b *budget) *budget { return &budget{b.Ledger.Clone(), b.policy} }),
+			policies:   newTable[policyState](policyShards, nil),
+			edges:      newTable[session](edgeShards, nil),
+			budgets:    newTable(budgetShards, func(b *budget) { b.Ledger = b.Clone() }),
 		},
 	}
 }

@@ -33,9 +33,6 @@ func (m *Machine) sweep() {
 	}
 }
 
-// sessionEnd is the first instant at which a silent session has ended.
-func (m *Machine) sessionEnd(s *session) clock.Millis { return s.seen + m.settings.SessionIdle + 1 }
-
 // forgetBudget keeps of an ended budget that its policy's windows reached so far.
 // Windows that ended where the cadence has a boundary change nothing by it;
 // stretched ones, and those of an earlier cadence, do.

@@ -1,8 +1,9 @@
 package fsm
 
 import (
+	"cmp"
+	"hash/maphash"
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -21,54 +22,88 @@ type table[V any] struct {
 	shards []*shard[V]
 	epoch  uint32 // counts freezes; a shard of an older epoch is shared
 	len    int
-	clone  func(*V) *V
-}
-
-type shard[V any] struct {
-	epoch uint32
-	quiet clock.Millis // nothing in it ends before then; 0 if nobody has looked
-	m     map[string]*V
+	seed   maphash.Seed
+	part   func(*V) // parts a copied value from its original, nil if it shares nothing
 }
 
 // newTable returns an empty table with a power of two of shards.
-func newTable[V any](shards int, clone func(*V) *V) *table[V] {
-	t := &table[V]{shards: make([]*shard[V], shards), clone: clone}
+func newTable[V any](shards int, part func(*V)) *table[V] {
+	t := &table[V]{shards: make([]*shard[V], shards), seed: maphash.MakeSeed(), part: part}
 	for i := range t.shards {
 		t.shards[i] = &shard[V]{}
 	}
 	return t
 }
 
-// shardOf is the same on every replica: frozen views are written in this order.
-func (t *table[V]) shardOf(key []byte) int {
-	return int(xxhash.Sum64(key) & uint64(len(t.shards)-1))
+// A spot is where a key belongs.
+type spot struct {
+	shard int    // the same on every replica: frozen views are written in this order
+	tag   uint32 // within the shard
+}
+
+// spotOf returns the spot of a key. Tags differ between processes, so that nobody
+// can choose keys that collide, and nothing of them reaches the state.
+func (t *table[V]) spotOf(key []byte) spot {
+	return spot{int(xxhash.Sum64(key) & uint64(len(t.shards)-1)), uint32(maphash.Bytes(t.seed, key))}
+}
+
+// touchIndex and touchSlot read what editAt will read first, and then.
+func (t *table[V]) touchIndex(at spot) uint32 { return t.shards[at.shard].first(at.tag).tag() }
+
+func (t *table[V]) touchSlot(at spot) uint32 {
+	s := t.shards[at.shard]
+	if p := s.first(at.tag); p != 0 {
+		return s.slots[p.slot()].tag + uint32(s.slots[p.slot()].key[0])
+	}
+	return 0
 }
 
 // get returns the value of key for reading only, or nil.
-func (t *table[V]) get(key []byte) *V { return t.shards[t.shardOf(key)].m[string(key)] }
-
-// edit returns the value of key for writing, or nil. It must be asked for again
-// after a freeze.
-func (t *table[V]) edit(key []byte) *V {
-	i := t.shardOf(key)
-	s := t.shards[i]
-	v := s.m[string(key)]
-	if v == nil || s.epoch == t.epoch {
-		return v
+func (t *table[V]) get(key []byte) *V {
+	at := t.spotOf(key)
+	s := t.shards[at.shard]
+	if n := s.find(key, at.tag); n >= 0 {
+		return &s.slots[n].value
 	}
-	return t.own(i).m[string(key)]
+	return nil
 }
 
-// put adds a value, which the table then owns, or replaces the one present.
-func (t *table[V]) put(key []byte, v *V) {
-	s := t.own(t.shardOf(key))
-	if s.m == nil {
-		s.m = make(map[string]*V)
+// edit returns the value of key for writing, or nil. It must be asked for again
+// after a freeze, and after a put or a drop.
+func (t *table[V]) edit(key []byte) *V { return t.editAt(t.spotOf(key), key) }
+
+// editAt is edit for a key whose spot is known.
+func (t *table[V]) editAt(at spot, key []byte) *V {
+	n := t.shards[at.shard].find(key, at.tag)
+	if n < 0 {
+		return nil
 	}
-	before := len(s.m)
-	s.m[string(key)] = v
+	return &t.own(at.shard).slots[n].value
+}
+
+// put adds a value, or replaces the one present, and returns it for writing.
+func (t *table[V]) put(key []byte, v *V) *V { return t.putAt(t.spotOf(key), key, v) }
+
+// putAt is put for a key whose spot is known.
+func (t *table[V]) putAt(at spot, key []byte, v *V) *V {
+	s := t.own(at.shard)
+	n := s.find(key, at.tag)
+	if n < 0 {
+		n = s.add(string(key), at.tag)
+		t.len++
+	}
+	s.slots[n].value = *v
 	s.quiet = 0
-	t.len += len(s.m) - before
+	return &s.slots[n].value
+}
+
+// drop deletes the value of a key, if there is one.
+func (t *table[V]) drop(key []byte) {
+	at := t.spotOf(key)
+	if n := t.shards[at.shard].find(key, at.tag); n >= 0 {
+		t.own(at.shard).remove(n)
+		t.len--
+	}
 }
 
 // dropFrom deletes the values of shard i that have ended, telling gone about
@@ -76,52 +111,53 @@ func (t *table[V]) put(key []byte, v *V) {
 // must not matter. A shard without ended values is not touched, so not copied
 // either.
 func (t *table[V]) dropFrom(i int, ended func(*V) bool, gone func(*V)) int {
-	n := len(t.shards[i].m)
-	if n == 0 {
-		return 0 // most shards of a small machine, and starting to range over a map costs
-	}
-	for _, v := range t.shards[i].m {
-		if !ended(v) {
+	s := t.shards[i]
+	before := len(s.slots)
+	for n := 0; n < len(s.slots); {
+		if !ended(&s.slots[n].value) {
+			n++
 			continue
 		}
-		s := t.own(i)
-		for k, v := range s.m {
-			if ended(v) {
-				gone(v)
-				delete(s.m, k)
-				t.len--
-			}
-		}
-		break
+		s = t.own(i)
+		gone(&s.slots[n].value)
+		s.remove(n)
+		t.len--
 	}
-	return n
+	if len(s.slots) < before {
+		s.shrink()
+	}
+	return before
 }
 
 // dropEnded is dropFrom for values that end at an instant, which must never move
 // closer. It does not look at a shard before the first of them ends.
 func (t *table[V]) dropEnded(i int, now clock.Millis, end func(*V) clock.Millis, gone func(*V)) int {
-	n := len(t.shards[i].m)
-	if n == 0 || now < t.shards[i].quiet {
-		return n
+	before := len(t.shards[i].slots)
+	if before == 0 || now < t.shards[i].quiet {
+		return before
 	}
-	t.dropFrom(i, func(v *V) bool { return end(v) <= now }, gone)
-	s := t.shards[i]
-	s.quiet = clock.MaxInstant
-	for _, v := range s.m {
-		s.quiet = min(s.quiet, end(v))
-	}
-	return n
+	first := clock.MaxInstant
+	t.dropFrom(i, func(v *V) bool {
+		e := end(v)
+		if e > now {
+			first = min(first, e)
+		}
+		return e <= now
+	}, gone)
+	t.shards[i].quiet = first
+	return before
 }
 
 // editAll calls f for every value, for writing, in arbitrary order: that must
 // not matter.
 func (t *table[V]) editAll(f func(*V)) {
 	for i := range t.shards {
-		if len(t.shards[i].m) == 0 {
+		if len(t.shards[i].slots) == 0 {
 			continue
 		}
-		for _, v := range t.own(i).m {
-			f(v)
+		s := t.own(i)
+		for n := range s.slots {
+			f(&s.slots[n].value)
 		}
 	}
 }
@@ -129,38 +165,36 @@ func (t *table[V]) editAll(f func(*V)) {
 // own returns shard i for writing, copied if a frozen view shares it.
 func (t *table[V]) own(i int) *shard[V] {
 	s := t.shards[i]
-	if s.epoch == t.epoch {
-		return s
+	if s.epoch != t.epoch {
+		s = s.copy(t.part)
+		s.epoch = t.epoch
+		t.shards[i] = s
 	}
-	c := &shard[V]{epoch: t.epoch, quiet: s.quiet}
-	if s.m != nil {
-		c.m = make(map[string]*V, len(s.m))
-		for k, v := range s.m {
-			c.m[k] = t.clone(v)
-		}
-	}
-	t.shards[i] = c
-	return c
+	return s
 }
 
 // freeze returns a view of the table as it is now. Its cost depends on the
 // number of shards, which is fixed, and not on what they hold.
 func (t *table[V]) freeze() *table[V] {
-	f := &table[V]{shards: slices.Clone(t.shards), epoch: t.epoch, len: t.len, clone: t.clone}
+	f := *t
+	f.shards = slices.Clone(t.shards)
 	t.epoch++
-	return f
+	return &f
 }
 
 // sorted yields all entries in an order that depends on the keys alone: by
 // shard, and by key within it.
 func (t *table[V]) sorted() iter.Seq2[string, *V] {
 	return func(yield func(string, *V) bool) {
+		var order []*slot[V]
 		for _, s := range t.shards {
-			if len(s.m) == 0 {
-				continue
+			order = order[:0]
+			for n := range s.slots {
+				order = append(order, &s.slots[n])
 			}
-			for _, k := range slices.Sorted(maps.Keys(s.m)) {
-				if !yield(k, s.m[k]) {
+			slices.SortFunc(order, func(a, b *slot[V]) int { return cmp.Compare(a.key, b.key) })
+			for _, e := range order {
+				if !yield(e.key, &e.value) {
 					return
 				}
 			}

@@ -1,0 +1,140 @@
+package fsm
+
+import (
+	"fmt"
+
+	"github.com/tkcoord/tkcoord/escrow"
+)
+
+// settle records what a holder reports about one budget and raises its grant.
+// An answer with an error changed nothing.
+func (m *Machine) settle(c *caller, a *errand) Answer {
+	p := a.under
+	if p == nil || p.deleted {
+		return Answer{Err: fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)}
+	}
+	key := m.budgetKey(p.id, a.key)
+	b := m.budgets.editAt(a.at, key)
+	w, live := p.windowAt(m.now, b)
+	var have escrow.Allotment
+	known := false
+	if live {
+		have, known = b.Of(c.holder)
+	}
+	newest, used, returned, need, want := c.newest, a.used, a.returned, a.need, a.want
+	switch {
+	case a.window > w.Start:
+		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
+	case a.window < w.Start:
+		// News of a window that is over, or of none: only the wish for more counts,
+		// and no total for this window can run backwards.
+		gone := used + returned
+		need, want = max(0, need-gone), max(0, want-gone)
+		used, returned, newest = 0, 0, false
+	}
+	if err := acceptable(have, w, newest, used, returned); err != nil {
+		return Answer{Err: err}
+	}
+	if !known && want > 0 {
+		if err := m.roomFor(p, b, live); err != nil {
+			return Answer{Err: err}
+		}
+	}
+	switch {
+	case b == nil && want == 0: // nothing to record: a question makes no budget
+		return m.answer(p, w, 0, p.Limit, false)
+	case b == nil:
+		b = m.budgets.putAt(a.at, key, &budget{escrow.Open(w, p.Limit), p.id})
+		p.Counters.add(&b.Ledger)
+	case !live:
+		p.Counters.remove(&b.Ledger)
+		b.Ledger = escrow.Open(w, p.Limit)
+		p.Counters.add(&b.Ledger)
+	}
+	return m.raise(p, b, c.holder, have, used, returned, need, want)
+}
+
+// windowAt returns the window that a budget counts in now, and whether its
+// ledger, if it has one, is already in it.
+func (p *policyState) windowAt(now escrow.Millis, b *budget) (w escrow.Window, live bool) {
+	switch {
+	case b == nil:
+		return p.Cadence.Following(p.since, now), false
+	case now >= b.Window().End:
+		return p.Cadence.Following(max(p.since, b.Window().End), now), false
+	}
+	return b.Window(), true
+}
+
+// acceptable reports why totals of a holder that has have in w must be refused.
+func acceptable(have escrow.Allotment, w escrow.Window, newest bool, used, returned escrow.Credits) error {
+	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
+		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
+	}
+	if newest && (used < have.Used || returned < have.Returned) {
+		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", used, have.Used, returned, have.Returned, w, escrow.ErrBackwards)
+	}
+	return nil
+}
+
+// roomFor reports which bound keeps one more holder from having credits of the
+// budget, which may have no record yet.
+func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
+	if b == nil {
+		m.newKeys++
+	}
+	switch {
+	case b == nil && p.Counters.keys >= int64(p.MaxKeys):
+		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.keys, ErrExhausted)
+	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
+		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
+	case live && b.Holders() >= m.settings.MaxHolders:
+		return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), b.Window(), escrow.ErrHolders, ErrExhausted)
+	}
+	return nil
+}
+
+// raise takes over the reported totals, which were found acceptable, and grants.
+func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) Answer {
+	c := &p.Counters
+	c.remove(&b.Ledger)
+	if b.Capacity() != p.Limit {
+		b.SetCapacity(p.Limit)
+	}
+	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, returned), Used: max(have.Used, used)}
+	if now != have {
+		if err := b.Report(h, returned, used); err != nil {
+			panic(fmt.Sprintf("fsm: acceptable totals of holder %d were refused: %v", h, err))
+		}
+	}
+	if want > have.Granted {
+		now.Granted = b.Grant(h, b.Target(h, need, want))
+	}
+	c.add(&b.Ledger)
+	c.moved(have, now)
+	refused := now.Granted < need
+	if refused {
+		c.refused++
+	}
+	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
+	return m.answer(p, b.Window(), now.Granted, b.Left(), refused)
+}
+
+func (m *Machine) answer(p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) Answer {
+	a := Answer{
+		Window: w, Granted: granted, TTL: w.TTL(m.now, m.settings.LongestLease),
+		Limit: p.Limit, Left: left, Length: p.length(),
+	}
+	if refused {
+		a.Retry = max(1, w.End-m.now)
+	}
+	return a
+}
+
+// length returns the length of the policy's windows, 0 for calendar ones.
+func (p *policyState) length() escrow.Millis {
+	if p.Cadence.Kind == escrow.Fixed {
+		return p.Cadence.Period
+	}
+	return 0
+}
