@@ -408,17 +408,22 @@ func (n *Node) compareNowAndThen(ctx context.Context) error {
 }
 
 // Propose puts a command through the log, see Proposer.Propose. On a node that
-// does not lead it fails with ErrNotLeader at once, and while a voter does not
+// does not lead it fails with ErrNotLeader at once, and while a voter may not
 // know the command, in a rolling upgrade, with ErrOldVoter: it would halt.
 func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (Applied, error) {
 	if !n.leading.Load() {
 		return Applied{}, ErrNotLeader
 	}
-	if have, ok := n.members.MinLogVersion(); ok && have < fsm.Needs(cmd) {
-		return Applied{}, fmt.Errorf("%T needs log format %d, a voter reads up to %d: %w", cmd, fsm.Needs(cmd), have, ErrOldVoter)
+	if needs := fsm.Needs(cmd); needs > oldestLogVersion {
+		if have, _ := n.members.MinLogVersion(); have < needs {
+			return Applied{}, fmt.Errorf("%T needs log format %d, a voter reads up to %d: %w", cmd, needs, have, ErrOldVoter)
+		}
 	}
 	return n.proposer.Propose(ctx, cmd)
 }
+
+// oldestLogVersion is read by every version, so that it need not be asked for.
+const oldestLogVersion = 1
 
 // ReadBarrier returns once a read of the local replica is linearizable: it sees
 // everything that was acknowledged before the call.
