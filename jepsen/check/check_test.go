@@ -143,7 +143,7 @@ func TestBadRuns(t *testing.T) {
 			p.meta.Excused = []string{"store failed"}
 			p.lines = append(p.lines, LogLine{Node: "n1", N: 3, Text: `level=ERROR msg="store failed"`}, LogLine{Node: "n1", N: 4, Text: "level=ERROR msg=other"})
 		}, []string{"I12 logs"}, "n1:4"},
-		{"a node ended by itself", func(p *play) { p.meta.Died = []string{"n2"} }, []string{"I12 logs"}, "n2 ended"},
+		{"a node ended by itself", func(p *play) { p.meta.Died = []string{"n2 ended"} }, []string{"I12 logs"}, "n2 ended"},
 		{"no answer after the faults", func(p *play) {
 			p.meta.Need.FirstReply = time.Second
 		}, []string{"I10 liveness"}, "within 1s"},

@@ -34,7 +34,8 @@ type Meta struct {
 	Linear []string `json:"linear"`
 	// Excused are parts of log lines that the faults of this run explain.
 	Excused []string `json:"excused,omitempty"`
-	// Died names nodes that ended without having been told to.
+	// Died tells of processes that ended without having been told to, or did not
+	// when they were.
 	Died []string `json:"died,omitempty"`
 }
 

@@ -81,8 +81,8 @@ func nodeLogs(x *Case, p *problems) {
 		}
 		p.add(Problem{}, "%s:%d: %s", l.Node, l.N, text)
 	}
-	for _, node := range x.Died {
-		p.add(Problem{}, "%s ended without having been told to", node)
+	for _, d := range x.Died {
+		p.add(Problem{}, "%s", d)
 	}
 	p.stat("suspicious lines that the faults explain", "%d", excused)
 }

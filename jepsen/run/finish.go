@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
@@ -45,8 +46,30 @@ func (r *runner) end(ctx context.Context) error {
 	}
 	if err != nil {
 		r.say.linef("end", "replicas not compared: %v", err)
+		r.stacks(func(n *host.Node) bool { return d == nil || !complete(d, []string{n.Name()}) })
 	}
 	return ctx.Err()
+}
+
+// stacks makes nodes print what their goroutines do, in which they end. What
+// keeps a node from catching up, or from ending, is seldom in its log.
+func (r *runner) stacks(of func(*host.Node) bool) {
+	for _, n := range r.cluster.Nodes() {
+		if !of(n) {
+			continue
+		}
+		withdraw, err := n.Excuse()
+		if err != nil {
+			continue // it does not run
+		}
+		r.say.linef("end", "%s prints its stacks", n.Name())
+		if err := syscall.Kill(n.PID(), syscall.SIGQUIT); err == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), retryEvery*20)
+			_ = n.Wait(ctx)
+			cancel()
+		}
+		withdraw()
+	}
 }
 
 // lastWrite makes one exchange, through whichever node takes it.

@@ -32,15 +32,25 @@ func (r *runner) phases(ctx context.Context) error {
 	if err := r.end(ctx); err != nil {
 		return err
 	}
-	sctx, cancel := context.WithTimeout(ctx, stopTime)
-	defer cancel()
-	err = r.cluster.Stop(sctx)
+	r.stop(ctx)
 	r.meta.Phases.End = history.Now()
 	r.meta.Wall = append(r.meta.Wall, history.PairNow())
-	for _, e := range r.cluster.Died() {
-		r.meta.Died = append(r.meta.Died, fmt.Sprintf("%s (%s)", e.Name, e.State))
+	return errors.Join(ctx.Err(), r.keepSnapshots())
+}
+
+// stop ends all nodes, and notes who ended before or would not end now. One that
+// would not prints its stacks first.
+func (r *runner) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	stuck := time.AfterFunc(stopTime/2, func() { r.stacks(func(*host.Node) bool { return true }) })
+	defer stuck.Stop()
+	if err := r.cluster.Stop(ctx); err != nil {
+		r.meta.Died = append(r.meta.Died, err.Error())
 	}
-	return errors.Join(err, r.keepSnapshots())
+	for _, e := range r.cluster.Died() {
+		r.meta.Died = append(r.meta.Died, fmt.Sprintf("%s (%s) ended without having been told to", e.Name, e.State))
+	}
 }
 
 // traffic is the part of the run with clients.
@@ -180,23 +190,27 @@ func (r *runner) faults(ctx context.Context) error {
 	fctx, cancel := context.WithTimeout(ctx, r.s.Time-warmTime-calmTime)
 	defer cancel()
 	var errs []error
-	for i := 0; len(r.s.Nemeses) > 0 && fctx.Err() == nil; i++ {
+	for i := 0; i < len(r.s.Nemeses) || len(r.s.Nemeses) > 0 && fctx.Err() == nil; i++ {
 		turn := r.turn(fctx, i)
 		if turn < leastTurn && i >= len(r.s.Nemeses) {
 			_ = pass(fctx, turn) // too short for another fault to show anything
 			break
 		}
 		n, _ := nemesis.Find(r.s.Nemeses[i%len(r.s.Nemeses)])
-		a, err := session.Begin(fctx, n)
+		bctx := fctx
+		if i < len(r.s.Nemeses) {
+			bctx = ctx // each has its turn, also if the ones before took their time
+		}
+		a, err := session.Begin(bctx, n)
 		switch {
-		case err != nil && fctx.Err() != nil: // it was just about to begin
+		case err != nil && bctx.Err() != nil: // it was just about to begin
 		case errors.Is(err, nemesis.ErrSkipped):
 			r.say.linef("fault", "%v", err)
 		case err != nil:
 			errs = append(errs, err)
 		default:
 			r.say.linef("fault", "%s of %v %s", a.Name, a.Targets, a.Detail)
-			_ = pass(fctx, min(a.Hold, max(turn-leastTurn, leastTurn)))
+			_ = pass(ctx, min(a.Hold, max(turn-leastTurn, leastTurn)))
 			errs = append(errs, a.End(ctx))
 		}
 		_ = pass(fctx, 300*time.Millisecond+time.Duration(rng.Int64N(int64(900*time.Millisecond))))
@@ -218,7 +232,7 @@ const leastTurn = 1200 * time.Millisecond
 // each nemesis has its turn before the time is over.
 func (r *runner) turn(ctx context.Context, i int) time.Duration {
 	end, _ := ctx.Deadline()
-	return time.Until(end) / time.Duration(max(1, len(r.s.Nemeses)-i))
+	return max(0, time.Until(end)) / time.Duration(max(1, len(r.s.Nemeses)-i))
 }
 
 // watch keeps snapshots before nodes drop them, and both clocks of the machine on
