@@ -8,10 +8,11 @@ import (
 
 // settle records what a holder reports about one budget and raises its grant.
 // An answer with an error changed nothing.
-func (m *Machine) settle(c *caller, a *errand) Answer {
+func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 	p := a.under
 	if p == nil || p.deleted {
-		return Answer{Err: fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)}
+		ans.Err = fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)
+		return
 	}
 	key := m.budgetKey(p.id, a.key)
 	b := m.budgets.editAt(a.at, key)
@@ -24,7 +25,8 @@ func (m *Machine) settle(c *caller, a *errand) Answer {
 	newest, used, returned, need, want := c.newest, a.used, a.returned, a.need, a.want
 	switch {
 	case a.window > w.Start:
-		return Answer{Err: fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)}
+		ans.Err = fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)
+		return
 	case a.window < w.Start:
 		// News of a window that is over, or of none: only the wish for more counts,
 		// and no total for this window can run backwards.
@@ -32,17 +34,23 @@ func (m *Machine) settle(c *caller, a *errand) Answer {
 		need, want = max(0, need-gone), max(0, want-gone)
 		used, returned, newest = 0, 0, false
 	}
+	if c.again { // never, without bug.GrantTwice
+		need, want = 2*need, 2*want
+	}
 	if err := acceptable(have, w, newest, used, returned); err != nil {
-		return Answer{Err: err}
+		ans.Err = err
+		return
 	}
 	if !known && want > 0 {
 		if err := m.roomFor(p, b, live); err != nil {
-			return Answer{Err: err}
+			ans.Err = err
+		return
 		}
 	}
 	switch {
 	case b == nil && want == 0: // nothing to record: a question makes no budget
-		return m.answer(p, w, 0, p.Limit, false)
+		m.answer(ans, p, w, 0, p.Limit, false)
+		return
 	case b == nil:
 		b = m.budgets.putAt(a.at, key, &budget{escrow.Open(w, p.Limit), p.id})
 		p.Counters.add(&b.Ledger)
@@ -51,7 +59,7 @@ func (m *Machine) settle(c *caller, a *errand) Answer {
 		b.Ledger = escrow.Open(w, p.Limit)
 		p.Counters.add(&b.Ledger)
 	}
-	return m.raise(p, b, c.holder, have, used, returned, need, want)
+	m.raise(ans, p, b, c.holder, have, used, returned, need, want)
 }
 
 // windowAt returns the window that a budget counts in now, and whether its
@@ -95,7 +103,7 @@ func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
 }
 
 // raise takes over the reported totals, which were found acceptable, and grants.
-func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) Answer {
+func (m *Machine) raise(ans *Answer, p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) {
 	c := &p.Counters
 	c.remove(&b.Ledger)
 	if b.Capacity() != p.Limit {
@@ -117,18 +125,15 @@ func (m *Machine) raise(p *policyState, b *budget, h escrow.HolderID, have escro
 		c.refused++
 	}
 	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
-	return m.answer(p, b.Window(), now.Granted, b.Left(), refused)
+	m.answer(ans, p, b.Window(), now.Granted, b.Left(), refused)
 }
 
-func (m *Machine) answer(p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) Answer {
-	a := Answer{
-		Window: w, Granted: granted, TTL: w.TTL(m.now, m.settings.LongestLease),
-		Limit: p.Limit, Left: left, Length: p.length(),
-	}
+func (m *Machine) answer(ans *Answer, p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) {
+	ans.Window, ans.Granted, ans.TTL = w, granted, w.TTL(m.now, m.settings.LongestLease)
+	ans.Limit, ans.Left, ans.Length = p.Limit, left, p.length()
 	if refused {
-		a.Retry = max(1, w.End-m.now)
+		ans.Retry = max(1, w.End-m.now)
 	}
-	return a
 }
 
 // length returns the length of the policy's windows, 0 for calendar ones.
