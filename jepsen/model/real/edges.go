@@ -119,7 +119,7 @@ func (s *state) until(e *edge, sent int, ttl clock.Millis) int {
 		rates = clock.Rates{}
 	}
 	l := escrow.NewLease(escrow.Window{})
-	l.Raise(0, s.w.reading(e.fast, sent), ttl, rates)
+	l.Raise(1, s.w.reading(e.fast, sent), ttl, rates) // without credits there is no deadline
 	return s.w.firstExpired(e.fast, l)
 }
 

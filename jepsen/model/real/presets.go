@@ -10,8 +10,8 @@ func CI() World {
 	return w
 }
 
-// Long returns the world of CI with two faults, of which one may make way for the
-// other.
+// Long returns the world of CI with two faults. It has more than ten million
+// states; nobody has seen its end.
 func Long() World {
 	w := CI()
 	w.Faults = 2
