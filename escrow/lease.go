@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -25,10 +26,11 @@ type Lease struct {
 	left     atomic.Int64 // what may be spent now
 	granted  Credits
 	returned Credits
+	asked    Nanos // when the newest question was sent that was answered
 }
 
 // NewLease returns a lease without credits for a window.
-func NewLease(w Window) *Lease { return &Lease{window: w} }
+func NewLease(w Window) *Lease { return &Lease{window: w, asked: math.MinInt64} }
 
 // Window returns the window the lease belongs to. Its End is the owner's and
 // may since have been stretched.
@@ -69,13 +71,20 @@ func (l *Lease) Totals() Allotment {
 
 // Raise takes over an answer about this lease's window: the total granted, and
 // a ttl counted from sent, the monotonic clock read before the question was
-// sent. Older answers change nothing, since both only ever grow. While all that
-// was granted is returned there is no deadline.
+// sent. An answer to an older question than one answered before can only name
+// fewer credits, and its deadline does not count. While all that was granted is
+// returned there is no deadline.
 func (l *Lease) Raise(granted Credits, sent Nanos, ttl Millis, rates clock.Rates) {
 	if more := granted - l.granted; more > 0 {
 		l.granted = granted
 		l.left.Add(int64(more))
 	}
+	if sent < l.asked {
+		// NB: an answer from before everything was returned, that comes after new
+		// credits did, would bring back the deadline that was dropped.
+		return
+	}
+	l.asked = sent
 	if l.granted == l.returned {
 		// NB: the owner does not stretch a window without credits out when its
 		// clock steps, so a deadline without credits may outlive the window.

@@ -17,7 +17,7 @@ func TestLeaseSpendsWithinTotals(t *testing.T) {
 		rates := clock.Rates{Drift: 100_000, Slew: 100_000}
 		var now Nanos
 		var spent, granted, returned Credits
-		var deadline Nanos
+		var deadline, asked Nanos
 		small := rapid.Int64Range(0, 30)
 		t.Repeat(map[string]func(*rapid.T){
 			"tick": func(t *rapid.T) { now += Nanos(small.Draw(t, "ms") * clock.NanosPerMilli) },
@@ -26,9 +26,10 @@ func TestLeaseSpendsWithinTotals(t *testing.T) {
 				sent := now - min(now, Nanos(small.Draw(t, "ago")*clock.NanosPerMilli))
 				l.Raise(g, sent, ttl, rates)
 				granted = max(granted, g)
-				if granted > returned {
+				if granted > returned && sent >= asked {
 					deadline = max(deadline, sent+rates.Guarded(ttl))
 				}
+				asked = max(asked, sent)
 			},
 			"spend": func(t *rapid.T) {
 				n := Credits(small.Draw(t, "n") + 1)
@@ -105,5 +106,24 @@ func TestLeaseKeepsNoDeadlineWithoutCredits(t *testing.T) {
 		if !l.Spend(2050*ms, 1) {
 			t.Errorf("after %d credits came and went, a live lease cannot be spent from", before)
 		}
+	}
+}
+
+// TestLeaseLateAnswerBringsNoDeadlineBack: an answer from before everything was
+// returned arrives again after new credits did. The clock may have stepped in
+// between, and the window was not stretched for a holder with nothing out.
+func TestLeaseLateAnswerBringsNoDeadlineBack(t *testing.T) {
+	const second = Nanos(1000 * clock.NanosPerMilli)
+	l := NewLease(Window{0, 60_000})
+	l.Raise(10, 1*second, 30_000, clock.Rates{})
+	l.Return(10)
+	l.Raise(15, 2*second, 100, clock.Rates{}) // after a step little of the window is left
+	want := 2*second + second/10
+	if got := l.Deadline(); got != want {
+		t.Fatalf("deadline %d after new credits, want %d", got, want)
+	}
+	l.Raise(10, 1*second, 30_000, clock.Rates{})
+	if got := l.Deadline(); got != want {
+		t.Fatalf("deadline %d after a late answer, want %d still", got, want)
 	}
 }

@@ -24,7 +24,6 @@ func (s *state) normalise() {
 		s.normaliseSeqs(e, i)
 		slices.SortFunc(e.requests, compareRequests)
 		slices.SortFunc(e.answers, compareAnswers)
-		e.answers = slices.Compact(e.answers) // a message can be heard twice anyway, see Duplicates
 	}
 }
 
@@ -113,7 +112,8 @@ func (s *state) normaliseLease(e *edge) {
 // dropDead drops answers that change nothing whenever they arrive: losing them is
 // always possible, so no other state is missed. They are those to a session that
 // the edge has left, and those that bring no credits and no time that it does not
-// have. Totals and deadlines only grow, so that stays so.
+// have. Totals only grow, and so do deadlines unless all credits are given back,
+// so that stays so.
 func (s *state) dropDead(e *edge) {
 	switch s.w.Rule {
 	case Increments, RollBack, LateReading, ReportFirst:
@@ -134,7 +134,7 @@ func (s *state) dropDead(e *edge) {
 		case e.session != 0 && a.session != e.session:
 			return true
 		}
-		return l.exists && (a.window < l.start || a.window == l.start && a.granted <= l.Granted && a.until <= l.until)
+		return l.exists && (a.window < l.start || a.window == l.start && a.granted <= l.Granted && (a.until == 0 || a.until <= l.until && s.left.returns == 0))
 	})
 }
 
