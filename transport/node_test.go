@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -75,23 +74,24 @@ func TestNodeStepsOnceAfterRestart(t *testing.T) {
 		n.wall.Store(3_600_000)
 		n.start()
 	}
-	leader := c.ready()
-	pollUntil(t, "the clock steps", func() bool { return leader.WallOffset() < 1000 })
+	c.ready()
+	pollUntil(t, "the clock steps", func() bool { return c.leader().clock.WallOffset() < 1000 })
 	// Each round of steering asks all peers.
 	for range 2 {
-		forgetHeard(leader)
-		pollUntil(t, "another round of steering", func() bool { return len(leader.heardStats()) == 2 })
+		forgetHeard(c.leader())
+		pollUntil(t, "another round of steering", func() bool { return len(c.leader().heardStats()) == 2 })
 	}
 	steps := 0
 	for _, e := range c.leader().entries() {
 		for _, cmd := range e.Commands {
-			if _, ok := cmd.(fsm.Step); ok {
+			// A machine that is busy at the birth of the cluster may see a small one.
+			if s, ok := cmd.(fsm.Step); ok && s.To-e.Stamp > 1_800_000 {
 				steps++
 			}
 		}
 	}
 	if steps != 2 {
-		t.Errorf("%d steps in the log, want one at birth and one after the hour", steps)
+		t.Errorf("%d large steps in the log, want one at birth and one after the hour", steps)
 	}
 	if a := c.must(asking("e", 0)); a.Session != before.Session || a.Answers[0].Granted != 10 {
 		t.Errorf("after the step session %d has %+v, want %d with 10", a.Session, a.Answers, before.Session)
@@ -103,9 +103,6 @@ func forgetHeard(n *testNode) {
 	defer n.mu.Unlock()
 	n.heard = nil
 }
-
-// WallOffset returns the wall clock minus the cluster clock.
-func (n *testNode) WallOffset() clock.Millis { return n.clock.WallOffset() }
 
 // The median counts only when a majority of the voters answered.
 func TestNodeMedianNeedsMajority(t *testing.T) {
@@ -160,15 +157,13 @@ func TestNodeOddReplicaStopsServing(t *testing.T) {
 	c := newTestNodes(t, 3, func(cfg *NodeConfig) { cfg.Policies = []policy.Policy{testPolicy} })
 	leader := c.ready()
 	c.must(asking("e", 10))
-	r, err := leader.CompareDigests(t.Context())
-	if err != nil || !r.Equal || len(r.Nodes) != 3 {
-		t.Fatalf("CompareDigests = %+v, %v; want three equal ones", r, err)
+	if r := c.compare(); !r.Equal || len(r.Nodes) != 3 {
+		t.Fatalf("CompareDigests = %+v, want three equal ones", r)
 	}
 	odd := c.followers(leader)[0]
 	odd.rewrite(generous)
-	r, err = leader.CompareDigests(t.Context())
-	if err != nil || r.Equal {
-		t.Fatalf("CompareDigests = %+v, %v; want a difference", r, err)
+	if r := c.compare(); r.Equal {
+		t.Fatalf("CompareDigests = %+v, want a difference", r)
 	}
 	pollUntil(t, "the odd replica stops serving", func() bool { return errors.Is(odd.Serving(), errOddReplica) })
 	for _, n := range c.followers(odd) {
@@ -180,8 +175,8 @@ func TestNodeOddReplicaStopsServing(t *testing.T) {
 		t.Errorf("Ready = %v, want errOddReplica", odd.Ready())
 	}
 	odd.rewrite(func(c fsm.Command) fsm.Command { return c })
-	if r, err = leader.CompareDigests(t.Context()); err != nil || !r.Equal {
-		t.Fatalf("CompareDigests = %+v, %v; want equal ones", r, err)
+	if r := c.compare(); !r.Equal {
+		t.Fatalf("CompareDigests = %+v, want equal ones", r)
 	}
 	pollUntil(t, "it serves again", func() bool { return odd.Serving() == nil })
 }
@@ -193,8 +188,8 @@ func TestNodeOddLeaderStepsDown(t *testing.T) {
 	odd := c.ready()
 	c.must(asking("e", 10))
 	odd.rewrite(generous)
-	if r, err := odd.CompareDigests(t.Context()); err != nil || r.Equal {
-		t.Fatalf("CompareDigests = %+v, %v; want a difference", r, err)
+	if r := c.compare(); r.Equal {
+		t.Fatalf("CompareDigests = %+v, want a difference", r)
 	}
 	pollUntil(t, "another node leads", func() bool {
 		l, ok := odd.Leader()
@@ -272,23 +267,24 @@ func TestNodeFindsOthersAgain(t *testing.T) {
 // Members are shown with what gossip and, on the leader, their answers say.
 func TestNodeMembers(t *testing.T) {
 	c := newTestNodes(t, 3, nil)
-	leader := c.ready()
+	c.ready()
 	pollUntil(t, "the leader has heard from all", func() bool {
-		for _, m := range leader.Members() {
-			if m.Lag < 0 || !m.Healthy {
+		all := c.leader().Members()
+		return len(all) == 3 && !slices.ContainsFunc(all, func(m MemberStatus) bool { return m.Lag < 0 || !m.Healthy })
+	})
+	pollUntil(t, "each node shows all members", func() bool {
+		leader := c.leader().cfg.ID
+		for _, n := range c.nodes {
+			var ids []string
+			for _, m := range n.Members() {
+				if m.Voter && m.Gossip == "alive" && m.GRPCAddress == "grpc-"+m.ID && m.Leader == (m.ID == leader) && m.LogVersion == fsm.Version {
+					ids = append(ids, m.ID)
+				}
+			}
+			if !slices.Equal(ids, []string{"n0", "n1", "n2"}) {
 				return false
 			}
 		}
 		return true
 	})
-	var ids []string
-	for _, m := range c.followers(leader)[0].Members() {
-		if !m.Voter || m.Gossip != "alive" || m.GRPCAddress != "grpc-"+m.ID || m.Leader != (m.ID == leader.cfg.ID) || m.LogVersion != fsm.Version {
-			t.Errorf("member %+v", m)
-		}
-		ids = append(ids, m.ID)
-	}
-	if !reflect.DeepEqual(ids, []string{"n0", "n1", "n2"}) {
-		t.Errorf("members %v", ids)
-	}
 }

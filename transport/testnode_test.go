@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,13 +44,15 @@ type testNodes struct {
 func newTestNodes(t testing.TB, n int, setup func(*NodeConfig)) *testNodes {
 	t.Helper()
 	c := &testNodes{t: t, deaf: map[string]bool{}}
+	dir := t.TempDir() // NB: before the cleanup, so that it is removed after it
 	t.Cleanup(c.stop)
 	for i := range n {
 		id := fmt.Sprintf("n%d", i)
 		node := &testNode{cluster: c, wall: &atomic.Int64{}, out: &lines{}, cfg: DefaultNodeConfig()}
 		cfg := &node.cfg
-		cfg.ID, cfg.Cluster, cfg.DataDir, cfg.GRPCAddress = id, "test", t.TempDir(), "grpc-"+id
+		cfg.ID, cfg.Cluster, cfg.DataDir, cfg.GRPCAddress = id, "test", filepath.Join(dir, id), "grpc-"+id
 		cfg.BootstrapExpect, cfg.DigestEvery = n, 0
+		cfg.Heartbeat = 500 * time.Millisecond // the machine may be busy
 		cfg.Gossip.Bind, cfg.Gossip.Timing, cfg.Gossip.JoinRetry = "127.0.0.1:0", quickTiming, 20*time.Millisecond
 		for _, other := range c.nodes {
 			cfg.Gossip.Join = append(cfg.Gossip.Join, other.cfg.Gossip.Bind)
@@ -151,6 +154,17 @@ func (c *testNodes) must(cmd fsm.Command) (a Applied) {
 		return err == nil
 	})
 	return a
+}
+
+// compare has the leader, whichever it is, compare the replicas.
+func (c *testNodes) compare() (r DigestReport) {
+	c.t.Helper()
+	pollUntil(c.t, "the replicas are compared", func() (ok bool) {
+		var err error
+		r, err = c.leader().CompareDigests(c.t.Context())
+		return err == nil
+	})
+	return r
 }
 
 // silence keeps a node from answering its peers, or not.
