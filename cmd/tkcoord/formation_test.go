@@ -21,7 +21,8 @@ type realNode struct {
 	t    testing.TB
 	log  *output
 	cfg  processConfig
-	stop func()
+	quit func() // returns when Run has
+	stop func() // quits and closes
 }
 
 // newNode returns a node that has not started. It joins the others through one
@@ -60,11 +61,15 @@ func (n *realNode) start() *realNode {
 	p, ended := n.process, make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- p.Run(ctx) }()
-	n.stop = sync.OnceFunc(func() {
+	n.quit = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			n.t.Errorf("run: %v", err)
 		}
+	})
+	quit := n.quit
+	n.stop = sync.OnceFunc(func() {
+		quit()
 		if err := p.Close(); err != nil {
 			n.t.Errorf("close: %v", err)
 		}

@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tkcoord/tkcoord/api"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
@@ -21,49 +23,50 @@ limiters:
 // A leader that is told to stop is not gone before another node leads and
 // grants. Streams end with a status that says whom to ask.
 func TestGracefulStop(t *testing.T) {
-	c := startReal(t, 3, onePerHour)
-	var lead *devMember
-	within(t, "a leader", func() bool { lead = c.leader(); return lead != nil })
-	var clients []tkcoordv1.EdgeClient
-	for i, m := range c.members {
-		if m != lead {
-			clients = append(clients, c.edge(i))
-			continue
-		}
-		stream, err := c.edge(i).Watch(t.Context(), &tkcoordv1.WatchRequest{EdgeId: "e"})
-		if err != nil {
+	var nodes []*realNode
+	t.Cleanup(func() { stopAll(nodes) })
+	policies := fileOf(t, "policies.yaml", onePerHour)
+	for _, id := range []string{"n1", "n2", "n3"} {
+		n := newNode(t, id, "e2e", 3, nodes...)
+		n.cfg.node.Heartbeat = time.Second // on a busy machine leadership must not move by itself
+		var err error
+		if n.cfg.node.Policies, err = readPolicies(policies); err != nil {
 			t.Fatal(err)
 		}
-		if first, err := stream.Recv(); err != nil || first.Leader.GetNodeId() != lead.id {
-			t.Fatalf("watch: %v, %v; want %s as the leader", first, err, lead.id)
-		}
-		defer func() {
-			var err error
-			for err == nil {
-				_, err = stream.Recv()
-			}
-			if reason, leader := api.Reason(err); status.Code(err) != codes.Unavailable || reason != api.ReasonNotServing || leader == "" || leader == lead.addresses().GRPC {
-				t.Errorf("the stream ended with %v (reason %q, leader %q), want Unavailable and the new leader", err, reason, leader)
-			}
-		}()
+		nodes = append(nodes, n.start())
 	}
-	lead.cancel()
-	<-lead.ended
+	for _, n := range nodes {
+		within(t, "all are ready", func() bool { return n.node.Ready() == nil })
+	}
+	i := slices.IndexFunc(nodes, (*realNode).leads)
+	lead, others := nodes[i], slices.Delete(slices.Clone(nodes), i, i+1)
+	stream, err := tkcoordv1.NewEdgeClient(dialPlain(t, lead.cfg.grpc)).Watch(t.Context(), &tkcoordv1.WatchRequest{EdgeId: "e"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := stream.Recv(); err != nil || first.Leader.GetAddress() != lead.cfg.grpc {
+		t.Fatalf("watch: %v, %v; want %s as the leader", first, err, lead.cfg.grpc)
+	}
+	lead.quit()
 	// From here on the process would free its directory and exit.
-	if l, ok := lead.proc.node.Leader(); !ok || l.ID == lead.id {
+	l, ok := lead.node.Leader()
+	if !ok || l.Address == "" || l.Address == lead.cfg.grpc {
 		t.Errorf("at its end the old leader knows of %+v, want the next one", l)
 	}
-	next := c.leader()
-	if next == nil || next == lead {
-		t.Fatalf("%v leads when the old leader has stopped", next)
+	for err == nil {
+		_, err = stream.Recv()
 	}
-	for i, client := range clients {
-		res, err := client.Exchange(t.Context(), &tkcoordv1.ExchangeRequest{
-			EdgeId: "e", Incarnation: 1, Seq: uint64(i + 1), Asks: []*tkcoordv1.Ask{{Policy: "p", Key: "k", Need: int64(i + 1), Want: int64(i + 1)}},
+	if reason, leader := api.Reason(err); status.Code(err) != codes.Unavailable || reason != api.ReasonNotServing || leader != l.Address {
+		t.Errorf("the stream ended with %v (reason %q, leader %q), want Unavailable and the new leader %s", err, reason, leader, l.Address)
+	}
+	for i, n := range others {
+		want := int64(i + 1)
+		within(t, "the others grant", func() bool {
+			res, err := tkcoordv1.NewEdgeClient(dialPlain(t, n.cfg.grpc)).Exchange(t.Context(), &tkcoordv1.ExchangeRequest{
+				EdgeId: "e", Incarnation: 1, Seq: uint64(want), Asks: []*tkcoordv1.Ask{{Policy: "p", Key: "k", Need: want, Want: want}},
+			})
+			return err == nil && res.Answers[0].Granted == want
 		})
-		if err != nil || res.Answers[0].Granted != int64(i+1) {
-			t.Errorf("exchange: %v, %v; want a grant", res, err)
-		}
 	}
 }
 
