@@ -32,7 +32,8 @@ func takeApart(entry []byte) (header, []Command, error) {
 			v := r.exchangeHead()
 			x := &Exchange{EdgeID: string(v.edgeID), Incarnation: v.incarnation, Session: v.session, Seq: v.seq}
 			for range v.asks {
-				a := r.ask()
+				var a askView
+				r.ask(&a)
 				x.Asks = append(x.Asks, Ask{
 					Policy: string(a.policy), Key: string(a.key), Window: a.window,
 					Used: a.used, Returned: a.returned, Need: a.need, Want: a.want,

@@ -10,29 +10,36 @@ func (m *Machine) exchange(r *reader, results bool) (Result, error) {
 	c, err := m.session(x.edgeID, x.incarnation, x.session, x.seq)
 	res := Result{Err: err, Session: c.holder}
 	if results && err == nil {
-		res.Answers = make([]Answer, 0, x.asks)
+		res.Answers = make([]Answer, x.asks)
 	}
-	for left := x.asks; left > 0; {
-		asks := m.errands[:min(left, len(m.errands))]
-		left -= len(asks)
+	for done := 0; done < x.asks; {
+		asks := m.errands[:min(x.asks-done, len(m.errands))]
 		for i := range asks {
-			asks[i].askView = r.ask()
+			r.ask(&asks[i].askView)
 		}
 		if r.err != nil {
 			return Result{}, r.err
 		}
-		if err != nil {
-			continue
+		if err == nil {
+			m.gather(asks)
+			m.settleAll(&c, asks, res.Answers[min(done, len(res.Answers)):])
 		}
-		m.gather(asks)
-		for i := range asks {
-			ans := m.settle(&c, &asks[i])
-			if results {
-				res.Answers = append(res.Answers, ans)
-			}
-		}
+		done += len(asks)
 	}
 	return res, nil
+}
+
+// settleAll settles asks in their order and stores the answers, unless there is
+// no room for them.
+func (m *Machine) settleAll(c *caller, asks []errand, answers []Answer) {
+	var unwanted Answer
+	for i := range asks {
+		ans := &unwanted
+		if i < len(answers) {
+			ans = &answers[i]
+		}
+		m.settle(c, &asks[i], ans)
+	}
 }
 
 // An errand is an ask with what is needed to settle it.

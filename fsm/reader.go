@@ -162,11 +162,9 @@ type askView struct {
 	need, want     escrow.Credits
 }
 
-func (r *reader) ask() askView {
-	return askView{
-		policy: r.bytes(policy.MaxNameLen), key: r.bytes(MaxKeyLen), window: r.millis(),
-		used: r.credits(), returned: r.credits(), need: r.credits(), want: r.credits(),
-	}
+func (r *reader) ask(a *askView) {
+	a.policy, a.key, a.window = r.bytes(policy.MaxNameLen), r.bytes(MaxKeyLen), r.millis()
+	a.used, a.returned, a.need, a.want = r.credits(), r.credits(), r.credits(), r.credits()
 }
 
 func (r *reader) policies() Policies {
@@ -201,8 +199,9 @@ func (r *reader) skip() {
 	case KindStep:
 		r.millis()
 	case KindExchange:
+		var a askView
 		for n := r.exchangeHead().asks; n > 0 && r.err == nil; n-- {
-			r.ask()
+			r.ask(&a)
 		}
 	case KindPolicies:
 		r.policies()

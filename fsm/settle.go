@@ -6,8 +6,8 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 )
 
-// settle records what a holder reports about one budget and raises its grant.
-// An answer with an error changed nothing.
+// settle records what a holder reports about one budget and raises its grant. An
+// answer with an error changed nothing.
 func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 	p := a.under
 	if p == nil || p.deleted {
@@ -18,11 +18,10 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 	b := m.budgets.editAt(a.at, key)
 	w, live := p.windowAt(m.now, b)
 	var have escrow.Allotment
-	known := false
+	known, newest := false, c.newest
 	if live {
 		have, known = b.Of(c.holder)
 	}
-	newest, used, returned, need, want := c.newest, a.used, a.returned, a.need, a.want
 	switch {
 	case a.window > w.Start:
 		ans.Err = fmt.Errorf("window_start_ms: %d, the current window is %v: %w", a.window, w, ErrFutureWindow)
@@ -30,26 +29,21 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 	case a.window < w.Start:
 		// News of a window that is over, or of none: only the wish for more counts,
 		// and no total for this window can run backwards.
-		gone := used + returned
-		need, want = max(0, need-gone), max(0, want-gone)
-		used, returned, newest = 0, 0, false
+		gone := a.used + a.returned
+		a.used, a.returned, a.need, a.want = 0, 0, max(0, a.need-gone), max(0, a.want-gone)
+		newest = false
 	}
-	if c.again { // never, without bug.GrantTwice
-		need, want = 2*need, 2*want
-	}
-	if err := acceptable(have, w, newest, used, returned); err != nil {
-		ans.Err = err
+	if ans.Err = a.acceptable(have, w, newest); ans.Err != nil {
 		return
 	}
-	if !known && want > 0 {
-		if err := m.roomFor(p, b, live); err != nil {
-			ans.Err = err
-		return
+	if !known && a.want > 0 {
+		if ans.Err = m.roomFor(p, b, live); ans.Err != nil {
+			return
 		}
 	}
 	switch {
-	case b == nil && want == 0: // nothing to record: a question makes no budget
-		m.answer(ans, p, w, 0, p.Limit, false)
+	case b == nil && a.want == 0: // nothing to record: a question makes no budget
+		m.answer(ans, p, w, 0, p.Limit)
 		return
 	case b == nil:
 		b = m.budgets.putAt(a.at, key, &budget{escrow.Open(w, p.Limit), p.id})
@@ -59,7 +53,12 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 		b.Ledger = escrow.Open(w, p.Limit)
 		p.Counters.add(&b.Ledger)
 	}
-	m.raise(ans, p, b, c.holder, have, used, returned, need, want)
+	granted := m.raise(c.holder, have, a, b)
+	m.answer(ans, p, w, granted, b.Left())
+	if granted < a.need {
+		p.Counters.refused++
+		ans.Retry = max(1, w.End-m.now)
+	}
 }
 
 // windowAt returns the window that a budget counts in now, and whether its
@@ -75,12 +74,12 @@ func (p *policyState) windowAt(now escrow.Millis, b *budget) (w escrow.Window, l
 }
 
 // acceptable reports why totals of a holder that has have in w must be refused.
-func acceptable(have escrow.Allotment, w escrow.Window, newest bool, used, returned escrow.Credits) error {
-	if max(used, have.Used)+max(returned, have.Returned) > have.Granted {
-		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", used, returned, have.Granted, w, escrow.ErrOverspent)
+func (a *askView) acceptable(have escrow.Allotment, w escrow.Window, newest bool) error {
+	if max(a.used, have.Used)+max(a.returned, have.Returned) > have.Granted {
+		return fmt.Errorf("used: %d + returned: %d > granted: %d in window %v: %w", a.used, a.returned, have.Granted, w, escrow.ErrOverspent)
 	}
-	if newest && (used < have.Used || returned < have.Returned) {
-		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", used, have.Used, returned, have.Returned, w, escrow.ErrBackwards)
+	if newest && (a.used < have.Used || a.returned < have.Returned) {
+		return fmt.Errorf("used: %d after %d, returned: %d after %d in window %v: %w", a.used, have.Used, a.returned, have.Returned, w, escrow.ErrBackwards)
 	}
 	return nil
 }
@@ -102,44 +101,34 @@ func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
 	return nil
 }
 
-// raise takes over the reported totals, which were found acceptable, and grants.
-func (m *Machine) raise(ans *Answer, p *policyState, b *budget, h escrow.HolderID, have escrow.Allotment, used, returned, need, want escrow.Credits) {
+// raise takes over totals that were found acceptable, grants, and returns what h,
+// which had have, is granted now.
+func (m *Machine) raise(h escrow.HolderID, have escrow.Allotment, a *errand, b *budget) escrow.Credits {
+	p := a.under
 	c := &p.Counters
 	c.remove(&b.Ledger)
 	if b.Capacity() != p.Limit {
 		b.SetCapacity(p.Limit)
 	}
-	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, returned), Used: max(have.Used, used)}
+	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, a.returned), Used: max(have.Used, a.used)}
 	if now != have {
-		if err := b.Report(h, returned, used); err != nil {
+		if err := b.Report(h, a.returned, a.used); err != nil {
 			panic(fmt.Sprintf("fsm: acceptable totals of holder %d were refused: %v", h, err))
 		}
 	}
-	if want > have.Granted {
-		now.Granted = b.Grant(h, b.Target(h, need, want))
+	if a.want > have.Granted {
+		now.Granted = b.Grant(h, b.Target(h, a.need, a.want))
 	}
 	c.add(&b.Ledger)
 	c.moved(have, now)
-	refused := now.Granted < need
-	if refused {
-		c.refused++
-	}
 	c.overshoot = max(c.overshoot, b.Used()-b.Peak())
-	m.answer(ans, p, b.Window(), now.Granted, b.Left(), refused)
+	return now.Granted
 }
 
-func (m *Machine) answer(ans *Answer, p *policyState, w escrow.Window, granted, left escrow.Credits, refused bool) {
+func (m *Machine) answer(ans *Answer, p *policyState, w escrow.Window, granted, left escrow.Credits) {
 	ans.Window, ans.Granted, ans.TTL = w, granted, w.TTL(m.now, m.settings.LongestLease)
-	ans.Limit, ans.Left, ans.Length = p.Limit, left, p.length()
-	if refused {
-		ans.Retry = max(1, w.End-m.now)
-	}
-}
-
-// length returns the length of the policy's windows, 0 for calendar ones.
-func (p *policyState) length() escrow.Millis {
+	ans.Limit, ans.Left = p.Limit, left
 	if p.Cadence.Kind == escrow.Fixed {
-		return p.Cadence.Period
+		ans.Length = p.Cadence.Period // 0 for calendar windows
 	}
-	return 0
 }
