@@ -24,7 +24,6 @@ limiters:
 // grants. Streams end with a status that says whom to ask.
 func TestGracefulStop(t *testing.T) {
 	var nodes []*realNode
-	t.Cleanup(func() { stopAll(nodes) })
 	policies := fileOf(t, "policies.yaml", onePerHour)
 	for _, id := range []string{"n1", "n2", "n3"} {
 		n := newNode(t, id, "e2e", 3, nodes...)
@@ -35,6 +34,7 @@ func TestGracefulStop(t *testing.T) {
 		}
 		nodes = append(nodes, n.start())
 	}
+	t.Cleanup(func() { stopAll(nodes) })
 	for _, n := range nodes {
 		within(t, "all are ready", func() bool { return n.node.Ready() == nil })
 	}
