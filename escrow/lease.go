@@ -1,7 +1,6 @@
 package escrow
 
 import (
-	"math"
 	"sync/atomic"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -26,11 +25,10 @@ type Lease struct {
 	left     atomic.Int64 // what may be spent now
 	granted  Credits
 	returned Credits
-	asked    Nanos // when the newest question was sent that was answered
 }
 
 // NewLease returns a lease without credits for a window.
-func NewLease(w Window) *Lease { return &Lease{window: w, asked: math.MinInt64} }
+func NewLease(w Window) *Lease { return &Lease{window: w} }
 
 // Window returns the window the lease belongs to. Its End is the owner's and
 // may since have been stretched.
@@ -71,23 +69,19 @@ func (l *Lease) Totals() Allotment {
 
 // Raise takes over an answer about this lease's window: the total granted, and
 // a ttl counted from sent, the monotonic clock read before the question was
-// sent. An answer to an older question than one answered before can only name
-// fewer credits, and its deadline does not count. While all that was granted is
-// returned there is no deadline.
+// sent. Older answers change nothing, since both only grow. An answer that names
+// no more credits than were returned by now brings no deadline: nothing of it is
+// left to spend, whatever else was granted.
 func (l *Lease) Raise(granted Credits, sent Nanos, ttl Millis, rates clock.Rates) {
 	if more := granted - l.granted; more > 0 {
 		l.granted = granted
 		l.left.Add(int64(more))
 	}
-	if sent < l.asked {
-		// NB: an answer from before everything was returned, that comes after new
-		// credits did, would bring back the deadline that was dropped.
-		return
-	}
-	l.asked = sent
-	if l.granted == l.returned {
+	if granted <= l.returned {
 		// NB: the owner does not stretch a window without credits out when its
-		// clock steps, so a deadline without credits may outlive the window.
+		// clock steps, so the deadline of such an answer may outlive the window.
+		// With more granted than returned since, the owner had credits out all the
+		// time from the answer on.
 		return
 	}
 	until := int64(sent + rates.Guarded(ttl))
