@@ -36,10 +36,11 @@ type linearAnswer struct {
 // linearCells returns the operations that porcupine checks, by cell: exchanges
 // with one ask under the policies that are meant for it. What became of those
 // with an unknown outcome is known from the log: a real answer whose arrival
-// nobody saw, or nothing at all.
+// nobody saw, and by when it was given, or nothing at all.
 func (x *Case) linearCells() map[WindowID][]porcupine.Operation {
 	cells := make(map[WindowID][]porcupine.Operation)
 	clients := make(map[string]int)
+	known := x.knownBy()
 	for _, o := range x.ops {
 		if o.Kind != history.KindExchange || len(o.Exchange.Asks) != 1 {
 			continue
@@ -59,12 +60,34 @@ func (x *Case) linearCells() map[WindowID][]porcupine.Operation {
 			clients[lane] = len(clients)
 		}
 		op := porcupine.Operation{ClientId: clients[lane], Input: in, Call: int64(o.At), Output: out, Return: int64(o.Ended)}
-		if o.Outcome != history.OK { // an open interval under a client of its own
-			op.Return, op.ClientId = int64(history.Never), 1_000_000+len(cells[in.cell])
+		if o.Outcome != history.OK { // its interval may overlap later ones of its lane
+			op.Return, op.ClientId = int64(known(e.index)), 1_000_000+len(cells[in.cell])
 		}
 		cells[in.cell] = append(cells[in.cell], op)
 	}
 	return cells
+}
+
+// knownBy returns a function that says by when an entry had certainly been
+// applied: when a reply about a later one arrived. So an operation whose reply
+// was lost has an end after all, and porcupine need not carry it along for ever.
+func (x *Case) knownBy() func(index uint64) history.Time {
+	var replies []*history.Op // by index
+	for _, o := range x.ops {
+		if o.Kind == history.KindExchange && o.Outcome == history.OK {
+			replies = append(replies, o)
+		}
+	}
+	slices.SortFunc(replies, func(a, b *history.Op) int { return cmp.Compare(a.Reply.Index, b.Reply.Index) })
+	first := make([]history.Time, len(replies)+1) // of the replies from there on
+	first[len(replies)] = history.Never
+	for i := len(replies) - 1; i >= 0; i-- {
+		first[i] = min(first[i+1], replies[i].Ended)
+	}
+	return func(index uint64) history.Time {
+		i, _ := slices.BinarySearchFunc(replies, index+1, func(o *history.Op, i uint64) int { return cmp.Compare(o.Reply.Index, i) })
+		return first[i]
+	}
 }
 
 // linearize puts an ask into terms of the window that its answer is about. The

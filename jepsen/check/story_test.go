@@ -31,6 +31,9 @@ func TestUnknownOutcomes(t *testing.T) {
 		for _, o := range h {
 			if o.Output.(linearAnswer).resolved {
 				resolved++
+				if next := p.op("e2", 1); o.Return != int64(next.Ended) {
+					t.Errorf("its effect is known by %d, want the next reply at %d", o.Return, next.Ended)
+				}
 			}
 		}
 	}

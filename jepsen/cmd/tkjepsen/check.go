@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,23 +76,15 @@ func printResult(w io.Writer, r report.Result) {
 	}
 }
 
-// version is the commit that this program was built from.
+// version is the commit that the programs are built from.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	rev, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
 		return "unknown"
 	}
-	rev, dirty := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			rev = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+changes"
-		}
+	v := strings.TrimSpace(string(rev))
+	if err := exec.Command("git", "diff", "--quiet", "HEAD").Run(); err != nil {
+		v += " with changes"
 	}
-	if rev == "" {
-		return info.Main.Version
-	}
-	return rev + dirty
+	return v
 }

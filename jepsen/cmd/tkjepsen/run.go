@@ -28,7 +28,12 @@ type runFlags struct {
 }
 
 func newRunCommand() *cobra.Command {
-	f := runFlags{scenario: run.DefaultScenario()}
+	return newRunCommandWith(&runFlags{scenario: run.DefaultScenario()})
+}
+
+// newRunCommandWith returns the command with its flags in f, which has the
+// defaults.
+func newRunCommandWith(f *runFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run a cluster under traffic and faults, and judge what happened",
@@ -92,18 +97,23 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	failed := 0
+	var summary []string
 	for _, s := range scenarios {
 		if why := lacks(cmd.Context(), s); why != "" && f.ci {
 			fmt.Fprintf(out, "\n=== %s\n--- skipped: %s\n", s.Name, why)
 			continue
 		}
-		ok, err := f.one(cmd.Context(), out, s, programs)
+		res, line, err := f.one(cmd.Context(), out, s, programs)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		summary = append(summary, line)
+		if !res.OK {
 			failed++
 		}
+	}
+	if len(scenarios) > 1 {
+		fmt.Fprintf(out, "\n%s\n", strings.Join(summary, "\n"))
 	}
 	if failed > 0 {
 		fmt.Fprintf(out, "\n%d of %d runs failed\n", failed, len(scenarios))
@@ -177,8 +187,8 @@ func (f *runFlags) programs(ctx context.Context, out io.Writer) (run.Programs, e
 	return run.Programs{Node: node, Client: self}, err
 }
 
-// one does one run and reports whether all its verdicts are good.
-func (f *runFlags) one(ctx context.Context, out io.Writer, s run.Scenario, p run.Programs) (bool, error) {
+// one does one run and returns its result, and a line about it.
+func (f *runFlags) one(ctx context.Context, out io.Writer, s run.Scenario, p run.Programs) (report.Result, string, error) {
 	began := time.Now()
 	fmt.Fprintf(out, "\n=== %s: %s with %s\n", s.Name, s.Workload, orNone(s.Nemeses))
 	dir := filepath.Join(f.out, s.Name)
@@ -186,11 +196,12 @@ func (f *runFlags) one(ctx context.Context, out io.Writer, s run.Scenario, p run
 		Dir: dir, Node: p.Node, Client: p.Client, Version: version(), Bug: f.bug, KeepData: f.keep, Progress: out,
 	})
 	if err != nil {
-		return false, err
+		return res, "", err
 	}
 	printResult(out, res)
-	fmt.Fprintf(out, "--- %s in %.1fs: %s\n", verdictOf(res), time.Since(began).Seconds(), filepath.Join(dir, report.PageFile))
-	return res.OK, nil
+	line := fmt.Sprintf("%s in %.1fs: %s", verdictOf(res), time.Since(began).Seconds(), filepath.Join(dir, report.PageFile))
+	fmt.Fprintf(out, "--- %s\n", line)
+	return res, fmt.Sprintf("%-12s %s", s.Name, line), nil
 }
 
 func orNone(names []string) string {

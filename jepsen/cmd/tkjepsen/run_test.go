@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,25 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		if out, err := execute(t, line); exitCode(err) != 2 {
 			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+}
+
+// TestCommandRepeatsScenario: the command line of a report asks for the same run.
+func TestCommandRepeatsScenario(t *testing.T) {
+	all := run.CI()
+	for seed := range uint64(20) {
+		all = append(all, run.Mix(seed+1))
+	}
+	for _, s := range all {
+		f := runFlags{scenario: run.DefaultScenario()}
+		c := newRunCommandWith(&f)
+		if err := c.ParseFlags(append(s.Flags(), "--name", s.Name)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.scenarios(c)
+		if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], s) {
+			t.Errorf("%q asks for %+v, %v, want %+v", s.Command(), got, err, s)
 		}
 	}
 }
