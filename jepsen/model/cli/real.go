@@ -56,7 +56,7 @@ func worldFlags() []worldFlag {
 		{"steps", "steps of the clock", func(w *real.World) any { return &w.Steps }},
 		{"changes", "changes of the policy", func(w *real.World) any { return &w.Changes }},
 		{"deaths", "crashes of edges", func(w *real.World) any { return &w.Deaths }},
-		{"jump", "ms of a step", func(w *real.World) any { return (*int64)(&w.Jump) }},
+		{"jump", "ms of a step, one of these", func(w *real.World) any { return &w.Jumps }},
 		{"limits", "limits that a change may set", func(w *real.World) any { return &w.Limits }},
 		{"lengths", "lengths of windows that a change may set", func(w *real.World) any { return &w.Lengths }},
 		{"delete", "a change may delete the policy and bring it back", func(w *real.World) any { return &w.Delete }},

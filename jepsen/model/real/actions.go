@@ -3,6 +3,7 @@ package real
 import (
 	"fmt"
 
+	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/model"
 )
 
@@ -115,7 +116,7 @@ func (w *World) Label(a model.Action) string {
 	case elect:
 		return node + " leads"
 	case step:
-		return fmt.Sprintf("seal a step by %d", w.Jump)
+		return fmt.Sprintf("seal a step by %d", w.Jumps[c.place])
 	case change:
 		return "seal " + w.choices()[c.place].String()
 	case sweep:
@@ -252,7 +253,9 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 		dst = append(dst, act(stamp, 0))
 	}
 	if s.left.steps > 0 {
-		dst = append(dst, act(step, 0))
+		for i := range w.Jumps {
+			dst = append(dst, choose{place: i}.action(step))
+		}
 	}
 	if s.left.changes > 0 {
 		for i, c := range w.choices() {
@@ -320,7 +323,7 @@ func (s *state) do(kind uint8, c choose) error {
 		return s.commit(c)
 	case step:
 		s.left.spend(&s.left.steps)
-		return s.seal(entry{what: aStep, to: s.clock() + s.w.Jump}, c)
+		return s.seal(entry{what: aStep, to: s.clock() + clock.Millis(s.w.Jumps[c.place])}, c)
 	case change:
 		s.left.spend(&s.left.changes)
 		return s.seal(entry{what: aChange, change: c.place}, c)

@@ -107,7 +107,11 @@ func (s *state) hear(e *edge, c choose) error {
 		l.Return(e.promised)
 		e.promised = 0
 	}
+	before := e.lease
 	s.store(e, l)
+	if s.w.Rule == KeptDeadline && before.start == e.lease.start {
+		e.lease.until = max(before.until, e.lease.until)
+	}
 	return s.checkHolding(e)
 }
 
@@ -194,7 +198,10 @@ func (s *state) giveBack(e *edge) {
 	}
 	l := s.wake(e)
 	l.Return(1)
-	s.store(e, l)
+	before := e.lease.until
+	if s.store(e, l); s.w.Rule == KeptDeadline {
+		e.lease.until = before
+	}
 }
 
 // die has an edge crash and start again. What it held is lost; its requests may

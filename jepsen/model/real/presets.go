@@ -23,7 +23,7 @@ func (w *World) anything() {
 	for _, n := range []*int{&w.Duplicates, &w.Elections, &w.Crashes, &w.Restarts, &w.Steps, &w.Changes, &w.Deaths} {
 		*n = 9
 	}
-	w.Jump, w.Limits = 15, []int{1, 2}
+	w.Wants, w.Jumps, w.Limits = []int{0, 1}, []int{5, 15}, []int{1, 2}
 }
 
 // A Refutation is a rule and a small world in which breaking it shows.
@@ -57,7 +57,10 @@ func Refutations() []Refutation {
 		in(WallClock, 6, "G1: admitted in", func(w *World) { w.Edges, w.Elections = 1, 1 }),
 		in(NoBarrier, 7, "G1: admitted in", func(w *World) { w.Edges, w.Elections, w.Clocks = 1, 1, AllClocks }),
 		in(KeptStamp, 14, "G1: admitted in", func(w *World) { w.Edges, w.Elections, w.Pipeline = 1, 2, 1 }),
-		in(NoStretch, 5, "G1: admitted in", func(w *World) { w.Edges, w.Leaders, w.Steps, w.Jump = 1, 1, 1, 15 }),
+		in(NoStretch, 5, "G1: admitted in", func(w *World) { w.Edges, w.Leaders, w.Steps, w.Jumps = 1, 1, 1, []int{15} }),
+		in(KeptDeadline, 13, "G1: admitted in", func(w *World) {
+			w.Edges, w.Leaders, w.Returns, w.Wants, w.Steps, w.Jumps = 1, 1, 1, []int{0, 1}, 1, []int{5}
+		}),
 		in(Increments, 4, "G3", func(w *World) { w.Edges, w.Leaders, w.Duplicates = 1, 1, 1 }),
 		in(ReportFirst, 11, "G1: 2 admitted", func(w *World) { w.Leaders, w.Returns, w.Wants = 1, 1, []int{0, 1} }),
 		in(RollBack, 11, "G1: 2 admitted", func(w *World) { w.Edges, w.Leaders, w.Duplicates, w.Answers = 1, 1, 1, 2 }),

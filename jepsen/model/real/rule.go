@@ -27,6 +27,9 @@ const (
 	KeptStamp Rule = "kept-stamp"
 	// NoStretch: a step leaves the ends of windows where they are.
 	NoStretch Rule = "no-stretch"
+	// KeptDeadline: a holder that returned everything keeps its deadline for what
+	// it is granted next.
+	KeptDeadline Rule = "kept-deadline"
 	// Increments: asks and answers carry increments instead of totals.
 	Increments Rule = "increments"
 	// ReportFirst: a holder reports credits as returned while it may still spend
@@ -45,7 +48,7 @@ const (
 // Rules lists the rules that can be broken.
 func Rules() []Rule {
 	return []Rule{
-		NoGuard, LateReading, EarlyStamp, WallClock, NoBarrier, KeptStamp, NoStretch,
+		NoGuard, LateReading, EarlyStamp, WallClock, NoBarrier, KeptStamp, NoStretch, KeptDeadline,
 		Increments, ReportFirst, RollBack, ForgetUsed, SameIncarnation,
 	}
 }

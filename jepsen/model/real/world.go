@@ -35,13 +35,13 @@ type World struct {
 	Requests, Answers, Pipeline int
 
 	// How often, in one run, a message is delivered again after it was delivered,
-	// a node is elected, a node crashes, all nodes crash, the clock steps by Jump,
+	// a node is elected, a node crashes, all nodes crash, the clock steps by one of Jumps,
 	// the policy changes, an edge crashes.
 	Duplicates, Elections, Crashes, Restarts, Steps, Changes, Deaths int
 	// Faults is how many of all these may happen in one run.
 	Faults int
 
-	Jump    clock.Millis
+	Jumps   []int        // how far a step may go, in ms
 	Limits  []int        // that a change may set
 	Lengths []int        // of windows, that a change may set
 	Delete  bool         // a change may delete the policy and bring it back
@@ -106,7 +106,7 @@ func (w *World) Validate() error {
 	within("answers", int64(w.Answers), 1, maxFlying)
 	within("pipeline", int64(w.Pipeline), 0, 3)
 	within("wants", int64(len(w.Wants)), 1, maxOptions)
-	within("jump", int64(w.Jump), 0, 1000)
+	within("jumps", int64(len(w.Jumps)), 0, maxOptions)
 	within("idle", int64(w.Idle), 0, 1000)
 	within("changes to choose from", int64(len(w.choices())), 0, maxOptions)
 	for name, n := range map[string]int{
@@ -119,7 +119,7 @@ func (w *World) Validate() error {
 	for _, n := range w.Wants {
 		within("want", int64(n), 0, 100)
 	}
-	if w.Steps > 0 && w.Jump == 0 {
+	if w.Steps > 0 && len(w.Jumps) == 0 {
 		errs = append(errs, errors.New("steps without a jump"))
 	}
 	if w.Changes > 0 && len(w.choices()) == 0 {
