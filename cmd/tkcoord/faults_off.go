@@ -13,4 +13,7 @@ type faultOptions struct{}
 
 func registerFaults(*pflag.FlagSet, *serveOptions) {}
 
-func injectFaults(*serveOptions, *transport.NodeConfig) error { return nil }
+func injectFaults(o *serveOptions, _ *transport.NodeConfig) error {
+	_ = o.faultOptions // empty here
+	return nil
+}

@@ -17,14 +17,12 @@ import (
 
 // runFlags are those of the commands that do runs.
 type runFlags struct {
-	scenario      run.Scenario
-	ci            bool
-	out           string
-	node, client  string
-	bug           string
-	keep          bool
-	workload, mix bool
-	nemeses       []string
+	scenario run.Scenario
+	ci       bool
+	out      string
+	node     string
+	bug      string
+	keep     bool
 }
 
 func newRunCommand() *cobra.Command {
