@@ -10,11 +10,12 @@ func CI() World {
 	return w
 }
 
-// Long returns the world of CI with two faults. It has more than ten million
+// Long returns the world of CI with two faults, in which edges also report without
+// asking for more. It has more than ten million
 // states; nobody has seen its end.
 func Long() World {
 	w := CI()
-	w.Faults = 2
+	w.Faults, w.Wants = 2, []int{0, 1}
 	return w
 }
 
@@ -23,7 +24,7 @@ func (w *World) anything() {
 	for _, n := range []*int{&w.Duplicates, &w.Elections, &w.Crashes, &w.Restarts, &w.Steps, &w.Changes, &w.Deaths} {
 		*n = 9
 	}
-	w.Wants, w.Jumps, w.Limits = []int{0, 1}, []int{5, 15}, []int{1, 2}
+	w.Jumps, w.Limits = []int{5, 15}, []int{1, 2}
 }
 
 // A Refutation is a rule and a small world in which breaking it shows.
