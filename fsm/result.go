@@ -9,7 +9,6 @@ import (
 
 // Answers to a single command or ask. None of them changed anything.
 var (
-	ErrUnborn        = errors.New("the cluster has not been formed yet")
 	ErrBorn          = errors.New("the cluster exists already")
 	ErrUnknownPolicy = errors.New("unknown policy")
 	ErrVersion       = errors.New("the policies changed since the plan was made")
@@ -22,6 +21,10 @@ var (
 	// same identity and does not come back.
 	ErrReplaced = errors.New("another process has this edge_id")
 )
+
+// ErrUnborn halts a replica: an entry precedes the Genesis, which is the first
+// command of a cluster's own log.
+var ErrUnborn = errors.New("the cluster has not been formed yet")
 
 // ErrHalt is wrapped by every error of Apply: this replica cannot go on, since
 // it would differ from the others if it did.
