@@ -86,7 +86,7 @@ type Needs struct {
 // DefaultNeeds suits a run of half a minute on a small machine.
 func DefaultNeeds() Needs {
 	return Needs{
-		Exchanges: 300, WarmRate: 20, Admissions: 1000, Denials: 1, Windows: 5, Full: 1, Linear: 50, InFlight: 1,
+		Exchanges: 300, WarmRate: 10, Admissions: 1000, Denials: 1, Windows: 5, Full: 1, Linear: 50, InFlight: 1,
 		Covered: 0.9, FirstReply: 5 * time.Second, CatchUp: 30 * time.Second, SlowFactor: 2, SlowFloor: 750 * time.Millisecond,
 	}
 }
