@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -28,6 +29,24 @@ type testNode struct {
 	cfg     NodeConfig
 	fatal   atomic.Pointer[error]
 	halt    func()
+}
+
+// calmTiming calls nobody dead who is only slow.
+func calmTiming() *memberlist.Config {
+	c := memberlist.DefaultLANConfig()
+	c.GossipInterval = 20 * time.Millisecond
+	c.PushPullInterval = 2 * time.Second
+	return c
+}
+
+// eventually is pollUntil for whole nodes, which take longer.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
 }
 
 // testNodes form one cluster.
@@ -52,8 +71,8 @@ func newTestNodes(t testing.TB, n int, setup func(*NodeConfig)) *testNodes {
 		cfg := &node.cfg
 		cfg.ID, cfg.Cluster, cfg.DataDir, cfg.GRPCAddress = id, "test", filepath.Join(dir, id), "grpc-"+id
 		cfg.BootstrapExpect, cfg.DigestEvery = n, 0
-		cfg.Heartbeat = 500 * time.Millisecond // the machine may be busy
-		cfg.Gossip.Bind, cfg.Gossip.Timing, cfg.Gossip.JoinRetry = "127.0.0.1:0", quickTiming, 20*time.Millisecond
+		cfg.Heartbeat = time.Second // the machine may be busy
+		cfg.Gossip.Bind, cfg.Gossip.Timing, cfg.Gossip.JoinRetry = "127.0.0.1:0", calmTiming, 20*time.Millisecond
 		for _, other := range c.nodes {
 			cfg.Gossip.Join = append(cfg.Gossip.Join, other.cfg.Gossip.Bind)
 		}
@@ -118,7 +137,7 @@ func (c *testNodes) stop() {
 // ready waits until all nodes serve and returns the leader.
 func (c *testNodes) ready() *testNode {
 	c.t.Helper()
-	pollUntil(c.t, "all nodes serve", func() bool {
+	eventually(c.t, "all nodes serve", func() bool {
 		return !slices.ContainsFunc(c.nodes, func(n *testNode) bool { return n.Ready() != nil })
 	})
 	return c.leader()
@@ -127,7 +146,7 @@ func (c *testNodes) ready() *testNode {
 // leader waits for a node that leads.
 func (c *testNodes) leader() (leader *testNode) {
 	c.t.Helper()
-	pollUntil(c.t, "a leader", func() bool {
+	eventually(c.t, "a leader", func() bool {
 		i := slices.IndexFunc(c.nodes, func(n *testNode) bool { return n.leading.Load() })
 		if i >= 0 {
 			leader = c.nodes[i]
@@ -145,7 +164,7 @@ func (c *testNodes) followers(n *testNode) []*testNode {
 // must has the leader, whichever it is, apply a command.
 func (c *testNodes) must(cmd fsm.Command) (a Applied) {
 	c.t.Helper()
-	pollUntil(c.t, "a command is applied", func() bool {
+	eventually(c.t, "a command is applied", func() bool {
 		var err error
 		a, err = c.leader().Propose(c.t.Context(), cmd)
 		if err == nil && a.Err != nil {
@@ -159,7 +178,7 @@ func (c *testNodes) must(cmd fsm.Command) (a Applied) {
 // compare has the leader, whichever it is, compare the replicas.
 func (c *testNodes) compare() (r DigestReport) {
 	c.t.Helper()
-	pollUntil(c.t, "the replicas are compared", func() (ok bool) {
+	eventually(c.t, "the replicas are compared", func() (ok bool) {
 		var err error
 		r, err = c.leader().CompareDigests(c.t.Context())
 		return err == nil
