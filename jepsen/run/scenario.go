@@ -106,7 +106,7 @@ func (s Scenario) needs(w traffic.Workload) check.Needs {
 	case slices.ContainsFunc(s.Nemeses, func(n string) bool { return strings.Contains(n, "snapshot-storm") }):
 		n.Covered = 0.1
 	case s.Compact:
-		n.Covered = 0.5
+		n.Covered = 0.2
 	}
 	share := float64(s.Time) / float64(DefaultScenario().Time)
 	for _, v := range []*int{&n.Exchanges, &n.Windows, &n.Full, &n.Repeats, &n.Changes, &n.Linear} {
