@@ -5,7 +5,6 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
-	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // A session is what the state machine knows about one running edge.
@@ -21,7 +20,7 @@ type session struct {
 type caller struct {
 	holder escrow.HolderID
 	newest bool // this exchange is the newest from it, or that one again
-	again  bool // with bug.GrantTwice only: not the first of its number
+	again  bool // not the first of its number; see bug.GrantTwice
 }
 
 // session finds or opens the session of an edge. A repeated exchange is as new as
@@ -59,7 +58,7 @@ func (m *Machine) session(id []byte, incarnation uint64, claimed escrow.HolderID
 	if claimed != 0 && claimed != s.holder {
 		return caller{}, fmt.Errorf("session: %d, edge_id %q has %d now: %w", claimed, id, s.holder, ErrSession)
 	}
-	c := caller{holder: s.holder, newest: seq >= s.seq, again: bug.Planted(bug.GrantTwice) && seq <= s.seq}
+	c := caller{holder: s.holder, newest: seq >= s.seq, again: seq <= s.seq}
 	s.seq = max(s.seq, seq)
 	s.seen = m.now
 	return c, nil

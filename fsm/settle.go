@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // settle records what a holder reports about one budget and raises its grant. An
@@ -32,6 +33,9 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 		gone := a.used + a.returned
 		a.used, a.returned, a.need, a.want = 0, 0, max(0, a.need-gone), max(0, a.want-gone)
 		newest = false
+	}
+	if bug.Planted(bug.GrantTwice) && c.again {
+		a.need, a.want = 2*a.need, 2*a.want
 	}
 	if ans.Err = a.acceptable(have, w, newest); ans.Err != nil {
 		return
