@@ -1,6 +1,9 @@
 package check
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/jepsen/history"
 )
@@ -9,9 +12,9 @@ import (
 // nothing wrong.
 func traffic(x *Case, p *problems) {
 	need := func(what string, got, want float64) {
-		p.stat(what, "%.4g, want %.4g", got, want)
+		p.stat(what, "%s, want %s", number(got), number(want))
 		if got < want {
-			p.add(Problem{}, "%s: %.4g, want at least %.4g", what, got, want)
+			p.add(Problem{}, "%s: %s, want at least %s", what, number(got), number(want))
 		}
 	}
 	exchanges, warm := 0, 0
@@ -52,6 +55,11 @@ func traffic(x *Case, p *problems) {
 	need("of them at least half granted", float64(full), float64(x.Need.Full))
 	need("requests that took effect again", float64(x.repeated()), float64(x.Need.Repeats))
 	need("changes of policies", float64(x.Story.Changes), float64(x.Need.Changes))
+}
+
+// number writes a count in full and a rate to a tenth.
+func number(v float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
 }
 
 func rate(n int, ph Phases) float64 {
