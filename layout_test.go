@@ -22,17 +22,19 @@ var mayImport = map[string][]string{
 	"internal/bug": {},
 	"fsm/clock":    {"internal/bug"},
 	"escrow":       {"fsm/clock", "internal/bug"},
-	"policy":       {"escrow", "fsm/clock"},
-	"fsm":          {"fsm/clock", "escrow", "policy", "internal/bug"},
+	"strategy":     {"escrow", "fsm/clock"},
+	"concurrency":  {"escrow", "fsm/clock"},
+	"policy":       {"escrow", "strategy", "concurrency", "fsm/clock"},
+	"fsm":          {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 	"edge":         {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "internal/bug"},
 	"transport":    {"fsm", "escrow", "policy", "internal/bug"},
-	"api":          {"api", "transport", "fsm", "escrow", "policy"},
-	"cmd":          {"cmd", "api", "transport", "edge", "fsm", "escrow", "policy", "jepsen/seam"},
-	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "policy", "internal/bug"},
+	"api":          {"api", "transport", "fsm", "escrow", "strategy", "concurrency", "policy"},
+	"cmd":          {"cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
+	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 }
 
 // pure are the packages that are values in, values out.
-var pure = []string{"fsm/clock", "escrow", "policy", "fsm"}
+var pure = []string{"fsm/clock", "escrow", "strategy", "concurrency", "policy", "fsm"}
 
 // impure is what they must not know. escrow's leases use sync/atomic: they are
 // spent by many goroutines of an edge.

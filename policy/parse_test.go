@@ -96,9 +96,11 @@ func golden(t *testing.T, name, got string) {
 
 func TestParseValues(t *testing.T) {
 	window := func(period escrow.Millis) Policy {
-		return Policy{"a", FixedWindow, 5, escrow.Cadence{Kind: escrow.Fixed, Period: period}, DefaultMaxKeys}
+		return Policy{Name: "a", Strategy: FixedWindow, Limit: 5, Cadence: escrow.Cadence{Kind: escrow.Fixed, Period: period}, MaxKeys: DefaultMaxKeys}
 	}
-	quota := func(c escrow.Cadence) Policy { return Policy{"a", Quota, 5, c, DefaultMaxKeys} }
+	quota := func(c escrow.Cadence) Policy {
+		return Policy{Name: "a", Strategy: Quota, Limit: 5, Cadence: c, MaxKeys: DefaultMaxKeys}
+	}
 	const fixed = "strategy: quota, limit: 5, resetCadence: fixed, "
 	const calendar = "strategy: quota, limit: 5, resetCadence: calendar-"
 	for _, tc := range []struct {

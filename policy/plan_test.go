@@ -89,20 +89,20 @@ func TestPlanReads(t *testing.T) {
 	minute := escrow.Cadence{Kind: escrow.Fixed, Period: 60_000}
 	monthly := escrow.Cadence{Kind: escrow.CalendarMonth, OffsetMinutes: 60}
 	current := []Policy{
-		{"cadence", FixedWindow, 10, minute, DefaultMaxKeys},
-		{"gone", Quota, 10, monthly, DefaultMaxKeys},
-		{"lower", FixedWindow, 10, minute, 100},
-		{"raise", FixedWindow, 10, minute, 100},
-		{"same", FixedWindow, 10, minute, DefaultMaxKeys},
-		{"strategy", FixedWindow, 10, minute, DefaultMaxKeys},
+		{Name: "cadence", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "gone", Strategy: Quota, Limit: 10, Cadence: monthly, MaxKeys: DefaultMaxKeys},
+		{Name: "lower", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: 100},
+		{Name: "raise", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: 100},
+		{Name: "same", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "strategy", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 	}
 	wanted := []Policy{
-		{"cadence", Quota, 10, monthly, DefaultMaxKeys},
-		{"lower", FixedWindow, 5, minute, 10},
-		{"new: one", Quota, 7, escrow.Cadence{Kind: escrow.CalendarWeek, WeekStart: 1}, DefaultMaxKeys},
-		{"raise", FixedWindow, 20, minute, 1000},
-		{"same", FixedWindow, 10, minute, DefaultMaxKeys},
-		{"strategy", Quota, 10, minute, DefaultMaxKeys},
+		{Name: "cadence", Strategy: Quota, Limit: 10, Cadence: monthly, MaxKeys: DefaultMaxKeys},
+		{Name: "lower", Strategy: FixedWindow, Limit: 5, Cadence: minute, MaxKeys: 10},
+		{Name: "new: one", Strategy: Quota, Limit: 7, Cadence: escrow.Cadence{Kind: escrow.CalendarWeek, WeekStart: 1}, MaxKeys: DefaultMaxKeys},
+		{Name: "raise", Strategy: FixedWindow, Limit: 20, Cadence: minute, MaxKeys: 1000},
+		{Name: "same", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "strategy", Strategy: Quota, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 	}
 	var b strings.Builder
 	for _, prune := range []bool{true, false} {

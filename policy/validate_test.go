@@ -7,7 +7,7 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	valid := Policy{"a", Quota, 5, escrow.Cadence{Kind: escrow.Fixed, Period: 1000}, 10}
+	valid := Policy{Name: "a", Strategy: Quota, Limit: 5, Cadence: escrow.Cadence{Kind: escrow.Fixed, Period: 1000}, MaxKeys: 10}
 	for _, tc := range []struct {
 		name string
 		edit func(*Policy)
