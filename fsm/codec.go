@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
-	"github.com/tkcoord/tkcoord/policy"
 )
 
 // An entry of the log is laid out as
@@ -170,18 +169,6 @@ func appendSettings(b []byte, s Settings) []byte {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	return b
-}
-
-func appendPolicy(b []byte, p *policy.Policy) []byte {
-	b = appendString(b, p.Name)
-	b = appendString(b, string(p.Strategy))
-	b = binary.AppendUvarint(b, uint64(p.Limit))
-	b = append(b, byte(p.Cadence.Kind))
-	b = binary.AppendVarint(b, int64(p.Cadence.Period))
-	b = binary.AppendVarint(b, int64(p.Cadence.Anchor))
-	b = binary.AppendVarint(b, int64(p.Cadence.OffsetMinutes))
-	b = binary.AppendVarint(b, int64(p.Cadence.WeekStart))
-	return binary.AppendUvarint(b, uint64(p.MaxKeys))
 }
 
 func appendString(b []byte, s string) []byte {

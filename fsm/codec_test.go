@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 	"pgregory.net/rapid"
 )
 
@@ -99,15 +101,40 @@ func drawCommand() *rapid.Generator[Command] {
 			Used: credits.Draw(t, "used"), Returned: credits.Draw(t, "returned"), Need: credits.Draw(t, "need"), Want: credits.Draw(t, "want"),
 		}
 	})
+	cadence := rapid.Custom(func(t *rapid.T) escrow.Cadence {
+		return escrow.Cadence{
+			Kind: escrow.Kind(rapid.Byte().Draw(t, "kind")), Period: clock.Millis(rapid.Int64().Draw(t, "period")),
+			Anchor:        clock.Millis(rapid.Int64().Draw(t, "anchor")),
+			OffsetMinutes: rapid.Int32().Draw(t, "offset"), WeekStart: rapid.Int32().Draw(t, "weekStart"),
+		}
+	})
+	double := rapid.Float64()
+	params := rapid.Custom(func(t *rapid.T) strategy.Params {
+		return strategy.Params{
+			Name: strategy.Name(text.Draw(t, "name")), Limit: double.Draw(t, "limit"), Period: double.Draw(t, "period"),
+			Burst: double.Draw(t, "burst"), Capacity: double.Draw(t, "capacity"), RefillPerSec: double.Draw(t, "refill"),
+			Buckets: bound.Draw(t, "buckets"), Cadence: cadence.Draw(t, "cadence"), Rolling: rapid.Bool().Draw(t, "rolling"),
+		}
+	})
+	tier := rapid.Custom(func(t *rapid.T) policy.Tier {
+		return policy.Tier{
+			Mode: policy.Mode(text.Draw(t, "mode")), Batch: bound.Draw(t, "batch"), LowWater: double.Draw(t, "lowWater"),
+			WindowCoupled: rapid.Bool().Draw(t, "coupled"), ReturnIdleAfter: clock.Millis(rapid.Int64().Draw(t, "idle")),
+		}
+	})
+	guard := rapid.Custom(func(t *rapid.T) concurrency.Config {
+		return concurrency.Config{
+			MinLimit: bound.Draw(t, "min"), MaxLimit: bound.Draw(t, "max"), InitialLimit: bound.Draw(t, "initial"), RTTWindow: bound.Draw(t, "window"),
+			Algorithm: concurrency.Algorithm(text.Draw(t, "algorithm")), Smoothing: double.Draw(t, "smoothing"),
+			Tolerance: double.Draw(t, "tolerance"), BackoffRatio: double.Draw(t, "backoff"),
+		}
+	})
 	pol := rapid.Custom(func(t *rapid.T) policy.Policy {
 		return policy.Policy{
-			Name: text.Draw(t, "name"), Strategy: policy.Strategy(text.Draw(t, "strategy")), Limit: credits.Draw(t, "limit"),
-			Cadence: escrow.Cadence{
-				Kind: escrow.Kind(rapid.Byte().Draw(t, "kind")), Period: clock.Millis(rapid.Int64().Draw(t, "period")),
-				Anchor:        clock.Millis(rapid.Int64().Draw(t, "anchor")),
-				OffsetMinutes: rapid.Int32().Draw(t, "offset"), WeekStart: rapid.Int32().Draw(t, "weekStart"),
-			},
-			MaxKeys: bound.Draw(t, "maxKeys"),
+			Name: text.Draw(t, "name"), Kind: policy.Kind(rapid.Byte().Draw(t, "kind")),
+			Strategy: policy.Strategy(text.Draw(t, "strategy")), Limit: credits.Draw(t, "limit"), Cadence: cadence.Draw(t, "cadence"),
+			MaxKeys: bound.Draw(t, "maxKeys"), Rate: params.Draw(t, "rate"), Tier: tier.Draw(t, "tier"),
+			Batch: bound.Draw(t, "batch"), Meter: policy.MeterName(text.Draw(t, "meter")), Guard: guard.Draw(t, "guard"),
 		}
 	})
 	return rapid.Custom(func(t *rapid.T) Command {

@@ -118,22 +118,6 @@ func (r *reader) settings() Settings {
 	}
 }
 
-func (r *reader) policy() policy.Policy {
-	return policy.Policy{
-		Name:     r.string(policy.MaxNameLen),
-		Strategy: policy.Strategy(r.string(64)),
-		Limit:    r.credits(),
-		Cadence: escrow.Cadence{
-			Kind:          escrow.Kind(r.u8()),
-			Period:        clock.Millis(r.varint()),
-			Anchor:        clock.Millis(r.varint()),
-			OffsetMinutes: int32(r.varint()),
-			WeekStart:     int32(r.varint()),
-		},
-		MaxKeys: r.int(),
-	}
-}
-
 func (r *reader) genesis() Genesis {
 	return Genesis{ClusterID: r.string(maxClusterID), Settings: r.settings()}
 }
