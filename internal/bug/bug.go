@@ -21,4 +21,6 @@ const (
 	ReadLate     Name = "read-late"     // an edge reads its clock after the reply instead of before sending
 	NoGuard      Name = "no-guard"      // an edge spends for the whole ttl by its own clock
 	ReturnEarly  Name = "return-early"  // an edge reports credits as returned before it takes them away
+	NoStretch    Name = "no-stretch"    // a step of the clock ends windows with credits out
+	SameHolder   Name = "same-holder"   // an edge that starts again is the holder that it was
 )

@@ -82,7 +82,21 @@ func clocks() []Nemesis {
 			},
 		})
 	}
-	return all
+	return append(all, Nemesis{
+		Name: "clock-step", About: "let the wall clocks of a majority jump ahead together, so that the cluster clock steps",
+		Excuses: []string{clockAhead},
+		Start: func(ctx context.Context, c *host.Cluster, rng *rand.Rand) (Fault, error) {
+			nodes, err := majority().pick(ctx, c, rng)
+			if err != nil {
+				return Fault{}, err
+			}
+			by := 2000 + rng.Int64N(58_000)
+			return mislead(c, rng, clockedNodes(nodes), func(f *seam.Faults) string {
+				f.WallOffsetMS = by
+				return fmt.Sprintf("%+d ms", by)
+			})
+		},
+	})
 }
 
 // A clocked host has a seam.
@@ -97,15 +111,26 @@ func deceive(ctx context.Context, c *host.Cluster, rng *rand.Rand, l lie) (Fault
 	if err != nil {
 		return Fault{}, err
 	}
-	var victims []clocked
-	for _, n := range nodes {
-		victims = append(victims, clocked{n.Name(), n.Seam})
-	}
+	victims := clockedNodes(nodes)
 	if edges, err := someEdges(c, rng); err == nil {
 		for _, e := range edges {
 			victims = append(victims, clocked{e.Name(), e.Seam})
 		}
 	}
+	return mislead(c, rng, victims, func(f *seam.Faults) string { return l.tell(c, rng, f) })
+}
+
+func clockedNodes(nodes []*host.Node) []clocked {
+	var all []clocked
+	for _, n := range nodes {
+		all = append(all, clocked{n.Name(), n.Seam})
+	}
+	return all
+}
+
+// mislead sets the clocks of the victims wrong by tell, which says how, for a
+// time in which leases end.
+func mislead(c *host.Cluster, rng *rand.Rand, victims []clocked, tell func(*seam.Faults) string) (Fault, error) {
 	f := Fault{Hold: between(rng, c.Config().MaxLease, c.Config().MaxLease*3+time.Second)}
 	f.Stop = func(context.Context) error {
 		var errs []error
@@ -116,8 +141,8 @@ func deceive(ctx context.Context, c *host.Cluster, rng *rand.Rand, l lie) (Fault
 	}
 	var details []string
 	for _, v := range victims {
-		if err := v.seam.Change(func(s *seam.Faults) { details = append(details, v.name+" "+l.tell(c, rng, s)) }); err != nil {
-			return Fault{}, errors.Join(err, f.Stop(ctx))
+		if err := v.seam.Change(func(s *seam.Faults) { details = append(details, v.name+" "+tell(s)) }); err != nil {
+			return Fault{}, errors.Join(err, f.Stop(context.Background()))
 		}
 		f.Targets = append(f.Targets, v.name)
 	}

@@ -45,6 +45,8 @@ func Plants() []Plant {
 		plant(bug.WallClock, "a new leader continues from its wall clock", "I7 clock", "hot", nil, "clock-bump+leader-transfer"),
 		plant(bug.ReadLate, "an edge reads its clock after the reply instead of before sending", "I1 owner", "boundaries", nil, "link-delay"),
 		plant(bug.NoGuard, "an edge spends for the whole ttl by its own clock", "I1 owner", "zipf", func(s *Scenario) { s.DriftPPM = 100_000 }, "clock-drift"),
+		plant(bug.NoStretch, "a step of the clock ends windows with credits out", "I1 owner", "returns", nil, "clock-step"),
+		plant(bug.SameHolder, "an edge that starts again is the holder that it was", "I1 limit", "returns", nil, "edge-crash"),
 		plant(bug.ReturnEarly, "an edge reports credits as returned before it takes them away", "I1 limit", "returns", nil),
 	}
 }

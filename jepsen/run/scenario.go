@@ -158,7 +158,7 @@ func CI() []Scenario {
 		make("pause", "hot", nil, "pause-leader-long", "edge-pause-long"),
 		make("partition", "boundaries", nil, "partition-leader", "partition-deaf", "partition-clients"),
 		make("bridge", "zipf", func(s *Scenario) { s.Nodes = 5 }, "partition-ring", "partition-bridge", "kill-minority"),
-		make("clocks", "boundaries", drift, "clock-drift", "clock-bump+leader-transfer"),
+		make("clocks", "boundaries", drift, "clock-drift", "clock-bump+leader-transfer", "clock-step"),
 		make("slow", "returns", nil, "link-jitter", "store-slow-leader", "cpu-leader"),
 		make("operators", "churn", func(s *Scenario) { s.TLS = true }, "restart-rolling", "leader-transfer"),
 		make("limits", "limits", nil, "kill-minority", "edge-crash"),
