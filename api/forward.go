@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -30,15 +31,16 @@ const forwardedBy = "tkcoord-forwarded-by"
 type Forwarder struct {
 	node  *transport.Node
 	creds credentials.TransportCredentials
+	dial  func(ctx context.Context, hostport string) (net.Conn, error) // nil: TCP
 
 	mu     sync.Mutex // guards the rest
 	conns  map[string]*grpc.ClientConn
 	closed bool
 }
 
-// NewForwarder returns a forwarder without connections.
-func NewForwarder(node *transport.Node, creds credentials.TransportCredentials) *Forwarder {
-	return &Forwarder{node: node, creds: creds, conns: make(map[string]*grpc.ClientConn)}
+// NewForwarder returns a forwarder without connections. dial may be nil.
+func NewForwarder(node *transport.Node, creds credentials.TransportCredentials, dial func(ctx context.Context, hostport string) (net.Conn, error)) *Forwarder {
+	return &Forwarder{node: node, creds: creds, dial: dial, conns: make(map[string]*grpc.ClientConn)}
 }
 
 // Leader returns a connection to the leader and a context for a call over it.
@@ -69,14 +71,18 @@ func (f *Forwarder) To(address string) (*grpc.ClientConn, error) {
 	if c, ok := f.conns[address]; ok {
 		return c, nil
 	}
-	c, err := grpc.NewClient("passthrough:///"+address,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(f.creds),
 		// Without keepalive a connection into a silent partition lives for a
 		// quarter of an hour.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quickBackoff, MinConnectTimeout: 2 * time.Second}),
 		grpc.WithDisableRetry(), // the client decides whether to ask again
-	)
+	}
+	if f.dial != nil {
+		options = append(options, grpc.WithContextDialer(f.dial))
+	}
+	c, err := grpc.NewClient("passthrough:///"+address, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	// TLS secures the doors; every client must then show a certificate. nil is
 	// plaintext.
 	TLS *transport.TLS
+	// Dial makes connections to other nodes; nil dials TCP.
+	Dial func(ctx context.Context, hostport string) (net.Conn, error)
 	// Observe is told about every call that ended, for metrics. May be nil.
 	Observe func(method string, code codes.Code, took time.Duration)
 	Log     *slog.Logger
@@ -67,7 +69,7 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 	}
 	s := &Server{
 		cfg: cfg, node: node, health: health.NewServer(), drain: make(chan struct{}),
-		forward: NewForwarder(node, creds),
+		forward: NewForwarder(node, creds, cfg.Dial),
 	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),

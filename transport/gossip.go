@@ -60,23 +60,18 @@ type Gossip struct {
 	met     chan struct{} // see Met
 	metOnce sync.Once
 
-	life   sync.Mutex // held while the list is told something; guards left and closed
+	// life holds a token while the list is told something, which takes its time;
+	// it guards left and closed.
+	life   chan struct{}
 	left   bool
 	closed bool
 
 	mu        sync.Mutex // guards the rest; never held while calling into list
 	info      NodeInfo   // our own
 	published NodeInfo   // as last encoded
-	offset    wallOffset
 	peers     map[string]*peerRecord // others only
 	changed   chan struct{}          // closed at the next change
 	expelled  time.Time              // see Expelled
-}
-
-// A wallOffset is what SetWallOffset was last told, and when.
-type wallOffset struct {
-	ms int64
-	at time.Time
 }
 
 // A peerRecord is what is remembered of another node.
@@ -99,6 +94,7 @@ func OpenGossip(cfg GossipConfig, log *slog.Logger) (*Gossip, error) {
 	g := &Gossip{
 		cfg: cfg, log: log, quiet: newComplainer(log), info: cfg.info(), opened: time.Now(),
 		dirty:   make(chan struct{}, 1),
+		life:    make(chan struct{}, 1),
 		met:     make(chan struct{}),
 		peers:   map[string]*peerRecord{},
 		changed: make(chan struct{}),
@@ -224,8 +220,8 @@ func (g *Gossip) notify() {
 // the node from the cluster.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	g.edit(func(n *NodeInfo) { n.Leaving = true })
-	g.life.Lock()
-	defer g.life.Unlock()
+	g.life <- struct{}{}
+	defer func() { <-g.life }()
 	if g.left || g.closed {
 		return nil
 	}
@@ -260,8 +256,8 @@ func (g *Gossip) sayGoodbye(timeout time.Duration) {
 // Close stops gossip. A node that did not Leave is found dead by the others. It
 // may be called twice. Run must have returned.
 func (g *Gossip) Close() error {
-	g.life.Lock()
-	defer g.life.Unlock()
+	g.life <- struct{}{}
+	defer func() { <-g.life }()
 	if g.closed {
 		return nil
 	}

@@ -35,7 +35,7 @@ func testGossipConfig(id string, join ...string) GossipConfig {
 	c.Bind, c.Join = "127.0.0.1:0", join
 	c.RaftAddress, c.GRPCAddress, c.HTTPAddress = "raft-"+id, "grpc-"+id, "http-"+id
 	c.Version, c.LogVersion = "v1", 7
-	c.WallOffsetEvery, c.JoinRetry = 20*time.Millisecond, 20*time.Millisecond
+	c.JoinRetry = 20 * time.Millisecond
 	c.Timing = quickTiming
 	return c
 }
@@ -353,49 +353,6 @@ func TestGossipRefusesSameID(t *testing.T) {
 	if p, _ := b.Peer("a"); p.Address != a.Address() {
 		t.Errorf("b knows a at %s, want %s", p.Address, a.Address())
 	}
-}
-
-func TestGossipWallOffset(t *testing.T) {
-	t.Parallel() // it mostly waits
-	a := startGossip(t, testGossipConfig("a"))
-	b := startGossip(t, testGossipConfig("b", a.Address()))
-	pollUntil(t, "both", func() bool { return a.sees("a", "b") && b.sees("a", "b") })
-	heard := func() (int64, bool) {
-		p, _ := b.Peer("a")
-		return p.WallOffset, p.HasWallOffset
-	}
-	if ms, ok := heard(); ok {
-		t.Errorf("offset %d before it was set", ms)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	offsets := make(chan int64)
-	go func() { // keeps telling the newest, as a node does
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		ms := <-offsets
-		for {
-			a.SetWallOffset(ms)
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			case ms = <-offsets:
-			}
-		}
-	}()
-	for _, step := range []struct{ set, want int64 }{{-1000, -1000}, {-960, -1000}, {-940, -940}, {-991, -991}} {
-		offsets <- step.set
-		pollUntil(t, fmt.Sprintf("offset %d set, %d heard", step.set, step.want), func() bool {
-			ms, ok := heard()
-			return ok && ms == step.want
-		})
-	}
-	cancel()
-	pollUntil(t, "an offset that is not renewed is taken back", func() bool {
-		_, ok := heard()
-		return !ok
-	})
 }
 
 func TestGossipExpel(t *testing.T) {

@@ -36,8 +36,6 @@ type GossipConfig struct {
 	ClusterID                             string // if it is known already
 	HasState                              bool   // raft.HasExistingState
 
-	// WallOffsetEvery is how often the wall clock offset may be published.
-	WallOffsetEvery time.Duration
 	// JoinRetry is the first wait between attempts to join while nobody answers;
 	// it doubles up to 30 s.
 	JoinRetry time.Duration
@@ -49,9 +47,8 @@ type GossipConfig struct {
 // DefaultGossipConfig lacks identity and addresses.
 func DefaultGossipConfig() GossipConfig {
 	return GossipConfig{
-		WallOffsetEvery: 5 * time.Second,
-		JoinRetry:       time.Second,
-		Timing:          memberlist.DefaultLANConfig,
+		JoinRetry: time.Second,
+		Timing:    memberlist.DefaultLANConfig,
 	}
 }
 
@@ -69,7 +66,7 @@ func (c GossipConfig) Validate() error {
 	need(slices.Contains([]int{0, 16, 24, 32}, len(c.SecretKey)), "secret key of %d bytes, want 16, 24 or 32", len(c.SecretKey))
 	need(len(c.ClusterID) <= maxClusterID, "cluster id of %d bytes, at most %d", len(c.ClusterID), maxClusterID)
 	need(c.BootstrapExpect >= 0, "bootstrap-expect %d is negative", c.BootstrapExpect)
-	need(c.WallOffsetEvery > 0 && c.JoinRetry > 0, "intervals must be positive")
+	need(c.JoinRetry > 0, "join retry must be positive")
 	need(c.Timing != nil, "no timing")
 	info := c.info()
 	return errors.Join(errors.Join(errs...), info.fits())

@@ -53,37 +53,6 @@ func (g *Gossip) publishSoon() {
 	}
 }
 
-// SetWallOffset tells this node's wall clock minus the cluster clock, in ms. It
-// is published when it moved by more than 50 ms, at most once per
-// WallOffsetEvery, and taken back if it is not renewed for three of these.
-func (g *Gossip) SetWallOffset(ms int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.offset = wallOffset{ms, time.Now()}
-}
-
-// wallOffsetNoise is how far the offset may move unpublished, in ms.
-const wallOffsetNoise = 50
-
-// current returns what is true of this node now. mu is held.
-func (g *Gossip) current() NodeInfo {
-	n := g.info
-	n.HasWallOffset = !g.offset.at.IsZero() && time.Since(g.offset.at) <= 3*g.cfg.WallOffsetEvery
-	if n.HasWallOffset {
-		n.WallOffset = g.offset.ms
-	}
-	return n
-}
-
-// offsetMoved reports whether others should hear of the wall clock's offset.
-func (g *Gossip) offsetMoved() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.current()
-	moved := now.WallOffset - g.published.WallOffset
-	return now.HasWallOffset != g.published.HasWallOffset || moved > wallOffsetNoise || moved < -wallOffsetNoise
-}
-
 // belongs reports why a node is not of this cluster, or nil. mu is held.
 func (g *Gossip) belongs(n NodeInfo) error {
 	switch {
@@ -98,26 +67,20 @@ func (g *Gossip) belongs(n NodeInfo) error {
 }
 
 func (g *Gossip) keepPublished(ctx context.Context) {
-	t := time.NewTicker(g.cfg.WallOffsetEvery)
-	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.dirty:
 			g.publish()
-		case <-t.C:
-			if g.offsetMoved() {
-				g.publish()
-			}
 		}
 	}
 }
 
 // publish has memberlist send the current metadata to everyone.
 func (g *Gossip) publish() {
-	g.life.Lock()
-	defer g.life.Unlock()
+	g.life <- struct{}{}
+	defer func() { <-g.life }()
 	if g.left || g.closed {
 		return
 	}

@@ -53,7 +53,25 @@ type StoreConfig struct {
 	// The fault suite makes disks slow with it.
 	Delay func(op string)
 
+	// Open opens what the stores are built on, OpenFiles unless a test keeps
+	// them in memory.
+	Open func(StoreConfig) (Disk, error)
+
 	Log *slog.Logger
+}
+
+// A Disk is what the stores of one node are built on.
+type Disk struct {
+	Log       LogFile
+	Snapshots raft.SnapshotStore
+}
+
+// A LogFile holds a log and a vote. What a write returned from is there after a
+// crash, and a write that a crash interrupts happens as a whole or not at all.
+type LogFile interface {
+	raft.LogStore
+	raft.StableStore
+	Close() error
 }
 
 // DefaultStoreConfig suits a local disk, and a raft with the given election
@@ -67,6 +85,7 @@ func DefaultStoreConfig(dir string, election time.Duration) StoreConfig {
 		Cache:    128,
 		Deadline: max(2*election, 5*time.Second),
 		Fatal:    func(error) {},
+		Open:     OpenFiles,
 		Log:      slog.New(slog.DiscardHandler),
 	}
 }
@@ -83,6 +102,7 @@ func (c StoreConfig) Validate() error {
 		{c.Cache < 1, "at least one entry must be cached"},
 		{c.Deadline <= 0, "the write deadline must be positive"},
 		{c.Fatal == nil, "nobody to report a failed store to"},
+		{c.Open == nil, "nothing to build the stores on"},
 		{c.Log == nil, "no logger"},
 	} {
 		if p.wrong {
@@ -100,7 +120,7 @@ type Stores struct {
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
 
-	bolt *raftboltdb.BoltStore
+	file LogFile
 	stop *failStop
 }
 
@@ -113,27 +133,36 @@ func OpenStores(c StoreConfig) (*Stores, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("store config: %w", err)
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	disk, err := c.Open(c)
+	if err != nil {
 		return nil, err
 	}
-	if err := removeUnfinished(filepath.Join(c.Dir, "snapshots")); err != nil {
-		return nil, fmt.Errorf("remove unfinished snapshots: %w", err)
-	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, c.Retain, hclogTo(c.Log))
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
-	}
-	bolt, err := openBolt(filepath.Join(c.Dir, "raft.db"))
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	s := &Stores{bolt: bolt, stop: &failStop{
-		store: bolt, deadline: c.Deadline, fatal: c.Fatal, observe: c.Observe, delay: c.Delay, now: time.Now,
+	s := &Stores{file: disk.Log, stop: &failStop{
+		store: disk.Log, deadline: c.Deadline, fatal: c.Fatal, observe: c.Observe, delay: c.Delay, now: time.Now,
 	}}
-	if err := s.assemble(c, snaps); err != nil {
+	if err := s.assemble(c, disk.Snapshots); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// OpenFiles keeps everything in c.Dir.
+func OpenFiles(c StoreConfig) (Disk, error) {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return Disk{}, err
+	}
+	if err := removeUnfinished(filepath.Join(c.Dir, "snapshots")); err != nil {
+		return Disk{}, fmt.Errorf("remove unfinished snapshots: %w", err)
+	}
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, c.Retain, hclogTo(c.Log))
+	if err != nil {
+		return Disk{}, fmt.Errorf("open snapshots: %w", err)
+	}
+	bolt, err := openBolt(filepath.Join(c.Dir, "raft.db"))
+	if err != nil {
+		return Disk{}, fmt.Errorf("open log: %w", err)
+	}
+	return Disk{Log: bolt, Snapshots: snaps}, nil
 }
 
 func (s *Stores) assemble(c StoreConfig, snaps raft.SnapshotStore) error {
@@ -188,5 +217,5 @@ func (s *Stores) Close() error {
 	if !s.stop.close() {
 		return s.stop.failed()
 	}
-	return s.bolt.Close()
+	return s.file.Close()
 }

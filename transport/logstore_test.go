@@ -85,8 +85,8 @@ func TestStoreConfigValidate(t *testing.T) {
 		t.Errorf("defaults: %v", err)
 	}
 	err := StoreConfig{}.Validate()
-	if n := strings.Count(fmt.Sprint(err), "\n") + 1; n != 6 {
-		t.Errorf("empty config has %d problems, want 6:\n%v", n, err)
+	if n := strings.Count(fmt.Sprint(err), "\n") + 1; n != 7 {
+		t.Errorf("empty config has %d problems, want 7:\n%v", n, err)
 	}
 	for election, want := range map[time.Duration]time.Duration{250 * time.Millisecond: 5 * time.Second, 10 * time.Second: 20 * time.Second} {
 		if got := DefaultStoreConfig("d", election).Deadline; got != want {
@@ -110,7 +110,7 @@ func TestStoresFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.bolt.Close()
+	s.file.Close()
 	for range 2 {
 		if err := s.Log.DeleteRange(1, 2); !errors.Is(err, ErrStoreFailed) {
 			t.Errorf("DeleteRange = %v, want ErrStoreFailed", err)

@@ -29,6 +29,10 @@ type NodeConfig struct {
 
 	DataDir      string
 	RaftListener net.Listener // owned by the node from Open on
+	// RaftDial and OpenDisk are replaced where network and disk are a test's own,
+	// see StreamConfig.Dial and StoreConfig.Open.
+	RaftDial func(hostport string, timeout time.Duration) (net.Conn, error)
+	OpenDisk func(StoreConfig) (Disk, error)
 	// Addresses that other nodes reach this one at.
 	RaftAddress, GRPCAddress, HTTPAddress string
 	// TLS secures the raft connections; nil means plaintext.
@@ -72,6 +76,7 @@ type NodeConfig struct {
 func DefaultNodeConfig() NodeConfig {
 	return NodeConfig{
 		Cluster: "tkcoord", Region: "default",
+		RaftDial: DialTCP, OpenDisk: OpenFiles,
 		Gossip:    DefaultGossipConfig(),
 		Settings:  fsm.DefaultSettings(),
 		Heartbeat: 250 * time.Millisecond,
@@ -159,13 +164,13 @@ func (n *Node) openRaft() (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	sc := DefaultStoreConfig(filepath.Join(c.DataDir, "raft"), c.Heartbeat)
-	sc.Fatal, sc.Observe, sc.Delay, sc.Log = c.Fatal, c.Observe, c.Delay, n.log
+	sc.Fatal, sc.Observe, sc.Delay, sc.Open, sc.Log = c.Fatal, c.Observe, c.Delay, c.OpenDisk, n.log
 	if n.stores, err = OpenStores(sc); err != nil {
 		return fmt.Errorf("open stores: %w", err)
 	}
 	stream := DefaultStreamConfig()
 	stream.Listener, stream.Advertise, stream.ID, stream.Cluster, stream.Log = c.RaftListener, c.RaftAddress, n.id, c.Cluster, n.log
-	stream.ClusterID = n.kin
+	stream.ClusterID, stream.Dial = n.kin, c.RaftDial
 	if c.TLS != nil {
 		stream.ServerTLS, stream.ClientTLS = c.TLS.ServerConfig(), c.TLS.ClientConfig()
 	}

@@ -28,11 +28,6 @@ type NodeInfo struct {
 	HasState bool // its raft log, term or snapshots are not empty
 	Removed  bool // a leader told it that it was removed on purpose
 	Leaving  bool // it is shutting down in order
-
-	// WallOffset is the node's wall clock minus the cluster clock as it knows
-	// it, in ms; valid while HasWallOffset.
-	WallOffset    int64
-	HasWallOffset bool
 }
 
 // maxClusterID is the room kept for a cluster id: the text of a UUID.
@@ -45,7 +40,6 @@ const (
 	flagHasState = 1 << iota
 	flagRemoved
 	flagLeaving
-	flagHasWallOffset
 )
 
 // errNodeInfo says that metadata cannot be decoded: it was cut short, or comes
@@ -61,7 +55,7 @@ func (n *NodeInfo) flags() (f byte) {
 	for _, b := range []struct {
 		set bool
 		bit byte
-	}{{n.HasState, flagHasState}, {n.Removed, flagRemoved}, {n.Leaving, flagLeaving}, {n.HasWallOffset, flagHasWallOffset}} {
+	}{{n.HasState, flagHasState}, {n.Removed, flagRemoved}, {n.Leaving, flagLeaving}} {
 		if b.set {
 			f |= b.bit
 		}
@@ -80,12 +74,11 @@ func (n *NodeInfo) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(n.LogVersion))
 	b = binary.AppendUvarint(b, uint64(n.Expect))
-	b = binary.BigEndian.AppendUint64(b, n.Founding)
-	return binary.AppendVarint(b, n.WallOffset)
+	return binary.BigEndian.AppendUint64(b, n.Founding)
 }
 
 // maxNumbers is the most that encode needs beside the texts and their lengths.
-const maxNumbers = 2 + 2*binary.MaxVarintLen32 + 8 + binary.MaxVarintLen64
+const maxNumbers = 2 + 2*binary.MaxVarintLen32 + 8
 
 // fits reports whether the metadata will fit into a gossip message whatever the
 // fields that change become.
@@ -112,15 +105,13 @@ func decodeNodeInfo(b []byte) (NodeInfo, error) {
 		return NodeInfo{}, fmt.Errorf("version %d, this node reads %d: %w", b[0], nodeInfoVersion, errNodeInfo)
 	}
 	f := b[1]
-	n.HasState, n.Removed = f&flagHasState != 0, f&flagRemoved != 0
-	n.Leaving, n.HasWallOffset = f&flagLeaving != 0, f&flagHasWallOffset != 0
+	n.HasState, n.Removed, n.Leaving = f&flagHasState != 0, f&flagRemoved != 0, f&flagLeaving != 0
 	r := infoReader{rest: b[2:]}
 	for _, s := range n.strings() {
 		*s = r.text()
 	}
 	n.LogVersion, n.Expect = r.uint32(), r.uint32()
 	n.Founding = r.uint64()
-	n.WallOffset = r.varint()
 	if r.bad {
 		return NodeInfo{}, errNodeInfo
 	}
@@ -172,10 +163,4 @@ func (r *infoReader) uint64() uint64 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(b)
-}
-
-func (r *infoReader) varint() int64 {
-	n, size := binary.Varint(r.rest)
-	r.advance(size)
-	return n
 }

@@ -18,9 +18,9 @@ func drawNodeInfo(t *rapid.T) NodeInfo {
 		Cluster: text("cluster", 60), ClusterID: text("cluster id", maxClusterID), Region: text("region", 40),
 		RaftAddress: text("raft", 60), GRPCAddress: text("grpc", 60), HTTPAddress: text("http", 60), Version: text("version", 40),
 		LogVersion: rapid.Uint32().Draw(t, "log version"), Expect: rapid.Uint32().Draw(t, "expect"),
-		Founding: rapid.Uint64().Draw(t, "founding"), WallOffset: rapid.Int64().Draw(t, "offset"),
+		Founding: rapid.Uint64().Draw(t, "founding"),
 		HasState: rapid.Bool().Draw(t, "state"), Removed: rapid.Bool().Draw(t, "removed"),
-		Leaving: rapid.Bool().Draw(t, "leaving"), HasWallOffset: rapid.Bool().Draw(t, "has offset"),
+		Leaving: rapid.Bool().Draw(t, "leaving"),
 	}
 }
 
@@ -65,14 +65,14 @@ func TestNodeInfoFits(t *testing.T) {
 	}
 	n.RaftAddress = n.RaftAddress[1:]
 	n.ClusterID = strings.Repeat("i", maxClusterID)
-	n.LogVersion, n.Expect, n.WallOffset = 1<<32-1, 1<<32-1, -1<<63
+	n.LogVersion, n.Expect = 1<<32-1, 1<<32-1
 	if got := len(n.encode()); got > memberlist.MetaMaxSize || got < memberlist.MetaMaxSize-3 {
 		t.Errorf("largest that fits has %d bytes of %d", got, memberlist.MetaMaxSize)
 	}
 }
 
 func FuzzDecodeNodeInfo(f *testing.F) {
-	n := NodeInfo{Cluster: "c", ClusterID: "i", RaftAddress: "127.0.0.1:7701", Expect: 3, HasState: true, WallOffset: -1, HasWallOffset: true}
+	n := NodeInfo{Cluster: "c", ClusterID: "i", RaftAddress: "127.0.0.1:7701", Expect: 3, HasState: true}
 	f.Add(n.encode())
 	f.Add([]byte{nodeInfoVersion, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {

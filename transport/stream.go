@@ -105,6 +105,12 @@ const dialTimeout = 2 * time.Second
 // keepAlive finds a peer that is gone within about 10 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
+// DialTCP dials for a StreamLayer.
+func DialTCP(hostport string, timeout time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}
+	return d.Dial("tcp", hostport)
+}
+
 // Dial implements raft.StreamLayer.
 func (s *StreamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	at := strings.LastIndexByte(string(address), '@')
@@ -112,11 +118,10 @@ func (s *StreamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (n
 		return nil, fmt.Errorf("dial %s: it does not say whom", address)
 	}
 	id, hostport := raft.ServerID(address[:at]), string(address[at+1:])
-	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
-	if timeout > 0 {
-		d.Timeout = min(timeout, dialTimeout)
+	if timeout <= 0 || timeout > dialTimeout {
+		timeout = dialTimeout
 	}
-	raw, err := d.Dial("tcp", hostport)
+	raw, err := s.cfg.Dial(hostport, timeout)
 	if err != nil {
 		return nil, err
 	}

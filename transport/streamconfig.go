@@ -29,6 +29,10 @@ type StreamConfig struct {
 	// certificate. ClientTLS is used with ServerName set.
 	ServerTLS, ClientTLS *tls.Config
 
+	// Dial makes a connection to a host:port, DialTCP unless a test has a network
+	// of its own.
+	Dial func(hostport string, timeout time.Duration) (net.Conn, error)
+
 	// HandshakeTimeout is how long TLS and the preface may take together.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes and MaxStreams bound the accepted connections that are being
@@ -41,7 +45,7 @@ type StreamConfig struct {
 
 // DefaultStreamConfig returns a configuration without listener and identity.
 func DefaultStreamConfig() StreamConfig {
-	return StreamConfig{HandshakeTimeout: 5 * time.Second, MaxHandshakes: 64, MaxStreams: 1024, Log: slog.New(slog.DiscardHandler)}
+	return StreamConfig{Dial: DialTCP, HandshakeTimeout: 5 * time.Second, MaxHandshakes: 64, MaxStreams: 1024, Log: slog.New(slog.DiscardHandler)}
 }
 
 // Validate reports all problems at once.
@@ -52,6 +56,7 @@ func (c StreamConfig) Validate() error {
 		text  string
 	}{
 		{c.Listener == nil, "no listener"},
+		{c.Dial == nil, "no way to dial"},
 		{len(c.ID) > maxPrefaceText || strings.Contains(string(c.ID), "@"), "a server id must not contain @, nor be longer than 255 bytes"},
 		{len(c.ClusterID) > maxPrefaceText, "the cluster id is longer than 255 bytes"},
 		{(c.ServerTLS == nil) != (c.ClientTLS == nil), "TLS for one end only"},
