@@ -145,6 +145,19 @@ func appendCommand(b []byte, c Command) []byte {
 		b = appendString(b, c.Node)
 		b = appendString(b, c.Detail)
 		b = appendBool(b, c.Clear)
+	case *Check:
+		b = appendCheck(b, c)
+	case *Reserve:
+		b = appendAmount(b, c.Policy, c.Key, c.Wants)
+	case *Debit:
+		b = appendAmount(b, c.Policy, c.Key, c.Tokens)
+	case *Admit:
+		b = appendAdmit(b, c)
+	case *Release:
+		b = appendString(b, c.LeaseID)
+		b = appendBool(b, c.Dropped)
+	case *Heartbeat:
+		b = appendStrings(b, c.LeaseIDs)
 	default:
 		panic(fmt.Sprintf("fsm: command %T has no encoding", c))
 	}

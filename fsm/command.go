@@ -21,13 +21,21 @@ const (
 	KindPolicies Kind = 4
 	KindDigest   Kind = 5
 	KindAlarm    Kind = 6
+
+	KindCheck     Kind = 7
+	KindReserve   Kind = 8
+	KindDebit     Kind = 9
+	KindAdmit     Kind = 10
+	KindRelease   Kind = 11
+	KindHeartbeat Kind = 12
 )
 
 // Needs returns the oldest log format that has a command: replicas of an older
 // version would halt at it.
 func Needs(c Command) uint32 {
 	switch c.kind() {
-	case KindGenesis, KindStep, KindExchange, KindPolicies, KindDigest, KindAlarm:
+	case KindGenesis, KindStep, KindExchange, KindPolicies, KindDigest, KindAlarm,
+		KindCheck, KindReserve, KindDebit, KindAdmit, KindRelease, KindHeartbeat:
 		return 1
 	}
 	return Version
@@ -122,9 +130,15 @@ type Alarm struct {
 	Clear  bool
 }
 
-func (Genesis) kind() Kind   { return KindGenesis }
-func (Step) kind() Kind      { return KindStep }
-func (*Exchange) kind() Kind { return KindExchange }
-func (Policies) kind() Kind  { return KindPolicies }
-func (Digest) kind() Kind    { return KindDigest }
-func (Alarm) kind() Kind     { return KindAlarm }
+func (Genesis) kind() Kind    { return KindGenesis }
+func (Step) kind() Kind       { return KindStep }
+func (*Exchange) kind() Kind  { return KindExchange }
+func (Policies) kind() Kind   { return KindPolicies }
+func (Digest) kind() Kind     { return KindDigest }
+func (Alarm) kind() Kind      { return KindAlarm }
+func (*Check) kind() Kind     { return KindCheck }
+func (*Reserve) kind() Kind   { return KindReserve }
+func (*Debit) kind() Kind     { return KindDebit }
+func (*Admit) kind() Kind     { return KindAdmit }
+func (*Release) kind() Kind   { return KindRelease }
+func (*Heartbeat) kind() Kind { return KindHeartbeat }

@@ -51,6 +51,8 @@ func (r *reader) wholeCommand() (Command, error) {
 		c = Digest{}
 	case KindAlarm:
 		c = r.alarm()
+	case KindCheck, KindReserve, KindDebit, KindAdmit, KindRelease, KindHeartbeat:
+		c = r.wholeRequest(kind)
 	default:
 		r.fail(fmt.Sprintf("command kind %d is unknown to this version", kind))
 	}

@@ -197,6 +197,9 @@ func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error
 		res, changed := m.alarm(c)
 		out.AlarmsChanged = out.AlarmsChanged || changed
 		return res, nil
+	case KindCheck, KindReserve, KindDebit, KindAdmit, KindRelease, KindHeartbeat:
+		r.wholeRequest(kind)
+		return Result{Err: ErrUnsupported}, r.err
 	}
 	return Result{}, fmt.Errorf("command kind %d is unknown to this version", kind)
 }

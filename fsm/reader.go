@@ -192,6 +192,21 @@ func (r *reader) skip() {
 	case KindDigest:
 	case KindAlarm:
 		r.alarm()
+	case KindCheck:
+		for n := r.checkHead().keys; n > 0 && r.err == nil; n-- {
+			r.key()
+		}
+	case KindReserve, KindDebit:
+		r.amountOf()
+	case KindAdmit:
+		r.admit()
+	case KindRelease:
+		r.leaseID()
+		r.bool()
+	case KindHeartbeat:
+		for n := int(r.count(MaxLeaseIDs)); n > 0 && r.err == nil; n-- {
+			r.leaseID()
+		}
 	default:
 		r.fail(fmt.Sprintf("command kind %d is unknown to this version", kind))
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 // Answers to a single command or ask. None of them changed anything.
@@ -20,6 +21,8 @@ var (
 	// ErrReplaced: this incarnation was replaced by another process with the
 	// same identity and does not come back.
 	ErrReplaced = errors.New("another process has this edge_id")
+	// ErrUnsupported: the policy exists, the operation is not for its kind.
+	ErrUnsupported = errors.New("the policy does not support this")
 )
 
 // ErrUnborn halts a replica: an entry precedes the Genesis, which is the first
@@ -36,6 +39,47 @@ type Result struct {
 	Session escrow.HolderID // Exchange
 	Answers []Answer        // Exchange: one for each ask
 	Version uint64          // Policies: the version now in force
+
+	Decisions []strategy.Decision // Check: one for each key. Debit: one
+	// KeyErrs of a Check is nil unless some key was refused: then it has an error,
+	// which wraps ErrExhausted, at the place of each key that was. Its decision is
+	// zero, and nothing of it was counted.
+	KeyErrs   []error
+	Reserved  *Reserved  // Reserve
+	Admission *Admission // Admit
+	Beat      *Beat      // Heartbeat
+}
+
+// Reserved answers a Reserve.
+type Reserved struct {
+	Granted escrow.Credits // from 0 to what was wanted
+	Left    escrow.Credits // of the window, for others
+	Limit   escrow.Credits // the policy's
+	Window  escrow.Window  // in which they may be spent
+}
+
+// An Admission answers an Admit. Without a slot it has only a decision and the
+// axis that denied.
+type Admission struct {
+	strategy.Decision
+	LeaseID   string // names the slot, for Heartbeat and Release; "" without one
+	Fence     uint64 // larger than that of every slot before; 0 without one
+	ExpiresAt clock.Millis
+	Axis      string // AxisConcurrency or AxisRate for a denial, or ""
+}
+
+// The axes of an Admission.
+const (
+	AxisConcurrency = "concurrency"
+	AxisRate        = "rate"
+)
+
+// A Beat answers a Heartbeat. Each id is in one of the lists, as often as it was
+// sent and in that order.
+type Beat struct {
+	Live         []string // kept until NextDeadline
+	Reclaimed    []string // belong to nobody, or no more
+	NextDeadline clock.Millis
 }
 
 // An Answer is about one ask. With Err set the numbers are 0 and nothing
