@@ -46,6 +46,13 @@ type batch struct {
 //
 // Call it with mu held.
 func (e *Edge) build(now clock.Nanos) *batch {
+	if until := e.outcast.Load(); until != 0 {
+		if int64(now) < until {
+			e.turnAway()
+			return nil
+		}
+		e.takeOver(now)
+	}
 	e.gather(now)
 	b := &batch{}
 	var asks []*tkcoordv1.Ask

@@ -22,7 +22,7 @@ func (e *Edge) shutdown() error {
 	e.cancel()
 	e.work.Wait()
 	var errs []error
-	if e.Err() == ErrClosed {
+	if e.outcast.Load() == 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.CloseTimeout)
 		defer cancel()
 		errs = append(errs, e.giveUp(ctx))

@@ -40,8 +40,8 @@ type Config struct {
 	// is found through the others. One address is enough until that node is down.
 	Addresses []string
 	// EdgeID names this process, 1 to 128 bytes, unique among running edges. Two
-	// processes with one name take each other's place: the older one ends with
-	// ErrReplaced.
+	// processes with one name take it from each other about once per minute; the
+	// one that has lost it denies with ErrReplaced.
 	EdgeID string
 	// TLS for the connections; nil sends in plaintext.
 	TLS *tls.Config

@@ -44,6 +44,7 @@ type Edge struct {
 	queue   queue
 	away    atomic.Bool           // the coordinator has been silent for longer than Patience
 	stop    atomic.Pointer[error] // why nothing is asked any more
+	outcast atomic.Int64          // reading until which another process has this edge's name; 0 for not at all
 
 	// exchange asks the coordinator once; nodes is nil where a test takes its
 	// place.
@@ -54,7 +55,7 @@ type Edge struct {
 	work    sync.WaitGroup // the goroutines of this edge
 	greet   sync.Once      // closes greeted
 	greeted chan struct{}  // closed after the first attempt
-	halted  chan struct{}  // closed when stop is set
+	halted  chan struct{}  // closed when stop is set, by Close
 	metrics func()         // unregisters them
 	closing sync.Once
 	closed  error
@@ -73,6 +74,7 @@ type Edge struct {
 	pending     []*Key // queued, oldest first
 	due         dueHeap
 	incarnation uint64
+	tookOverAt  clock.Nanos // when the name was last taken back; 0 for never
 	session     uint64
 	seq         uint64
 	rates       clock.Rates // the wider of the configured and the cluster's
@@ -160,13 +162,16 @@ func (e *Edge) Limiter(policy string) *Limiter {
 	return l
 }
 
-// Err says why the edge asks for no more credits: ErrReplaced, ErrClosed, or nil
-// while it does.
+// Err says why the edge asks for no credits: ErrClosed for good, ErrReplaced for
+// up to a minute, or nil while it does ask.
 func (e *Edge) Err() error { return e.stopped() }
 
 func (e *Edge) stopped() error {
 	if err := e.stop.Load(); err != nil {
 		return *err
+	}
+	if e.outcast.Load() != 0 {
+		return ErrReplaced
 	}
 	return nil
 }

@@ -9,8 +9,9 @@ var (
 	ErrUnavailable = errors.New("no coordinator and no credits")
 	// ErrClosed: the edge was closed.
 	ErrClosed = errors.New("the edge is closed")
-	// ErrReplaced: another process runs with this edge_id. This one asks for
-	// nothing any more, spends what it still holds, and then denies.
+	// ErrReplaced: another process runs with this edge_id and took it again within
+	// a minute. This one spends what it still holds, then denies, and takes the
+	// edge_id back after that minute.
 	ErrReplaced = errors.New("another process runs with this edge_id")
 )
 

@@ -22,7 +22,7 @@ const (
 func (e *Edge) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for ctx.Err() == nil && e.stopped() == nil {
+	for ctx.Err() == nil {
 		asked, err := e.attempt(ctx)
 		switch {
 		case err != nil:
@@ -108,7 +108,7 @@ func (e *Edge) putBack(b *batch) {
 // failed handles an attempt without answers: the session may have ended, or the
 // coordinator may be away.
 func (e *Edge) failed(err error, sent, now clock.Nanos) {
-	if e.sessionOver(err) {
+	if e.sessionOver(err, now) {
 		return
 	}
 	e.failures++

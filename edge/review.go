@@ -153,6 +153,9 @@ func (e *Edge) gather(now clock.Nanos) {
 
 // idleFor returns how long nothing is to be done unless a key asks for it.
 func (e *Edge) idleFor(now clock.Nanos) time.Duration {
+	if until := e.outcast.Load(); until != 0 {
+		return time.Duration(max(0, clock.Nanos(until)-now))
+	}
 	if len(e.due) == 0 {
 		return time.Hour
 	}

@@ -1,6 +1,10 @@
 package edge
 
 import (
+	"math"
+	"time"
+
+	"github.com/tkcoord/tkcoord/fsm/clock"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,19 +30,69 @@ func why(err error) (reason, leader string) {
 
 // sessionOver handles a refusal of the session and reports whether err was one.
 // Call it with mu held.
-func (e *Edge) sessionOver(err error) bool {
+func (e *Edge) sessionOver(err error, now clock.Nanos) bool {
 	if status.Code(err) != codes.Aborted {
 		return false
 	}
+	e.sessionsEnded++
 	if reason, _ := why(err); reason == reasonEdgeReplaced {
-		e.log.Error("another process runs with this edge_id: this one asks for nothing any more, spends what it holds and then denies", "err", err)
-		e.halt(ErrReplaced)
+		e.replaced(err, now)
 		return true
 	}
 	e.log.Warn("session ended, starting a new one", "err", err)
-	e.sessionsEnded++
 	e.startOver()
 	return true
+}
+
+// takeOverPause is how long an edge leaves its name to another process after it
+// took it back once.
+const takeOverPause = time.Minute
+
+// replaced handles that another incarnation has this edge's name now. That may
+// be the first message of a process that is long dead: then taking the name back
+// costs one session, and that is all. Two running processes cannot be told from
+// that at first. They take the name from each other, each at most once per
+// takeOverPause, and say so each time.
+func (e *Edge) replaced(err error, now clock.Nanos) {
+	pause := e.tookOverAt + clock.Nanos(takeOverPause) - now
+	switch {
+	case e.retiring:
+		e.startOver() // what it held stays counted: nobody takes it back
+	case e.tookOverAt == 0 || pause <= 0:
+		e.log.Error("another process has taken this edge_id: taking it back as a new holder", "err", err)
+		e.takeOver(now)
+	default:
+		e.log.Error("two processes run with this edge_id: this one spends what it holds, then denies, and takes the edge_id back later",
+			"after", time.Duration(pause), "err", err)
+		e.outcast.Store(int64(now + pause))
+		e.turnAway()
+	}
+}
+
+// takeOver makes the edge a new holder under its old name.
+func (e *Edge) takeOver(now clock.Nanos) {
+	e.outcast.Store(0)
+	e.tookOverAt = max(now, 1)
+	e.startOver()
+	e.incarnation = randomIncarnation()
+}
+
+// turnAway answers everybody who waits for an answer while another process has
+// the name. Call it after outcast was set, so that nobody new comes to wait.
+func (e *Edge) turnAway() {
+	for {
+		e.pending = e.queue.drain(e.pending)
+		if len(e.pending) == 0 {
+			return
+		}
+		keys := e.pending
+		e.pending = nil
+		for _, k := range keys {
+			k.state.Store(flying) // a waiter that comes late makes it again
+			k.wake(ErrReplaced, math.MaxInt64)
+			e.land(k, false)
+		}
+	}
 }
 
 // startOver drops every lease and opens a new session with the next exchange,

@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/fsm"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // TestSessionEnds: an edge that was silent for too long starts over with nothing,
@@ -35,51 +38,136 @@ func TestSessionEnds(t *testing.T) {
 	}, perWindow("p", 10, time.Hour))
 }
 
-// TestReplaced: of two processes with one name the older one stops asking for
-// good, spends what it holds, and then denies, whatever the fail policy.
-func TestReplaced(t *testing.T) {
+// TestLateHello: the first message of a process that died arrives after that of
+// its successor and takes the name from it. The edge takes it back: it loses its
+// session, and nobody notices.
+func TestLateHello(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		var log bytes.Buffer
+		e := b.edge(func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		l := e.Limiter("p")
+		b.check(l, "k", 3)
+		late := &tkcoordv1.ExchangeRequest{EdgeId: "edge-1", Incarnation: 99, Seq: 1}
+		if _, err := b.exchange(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for _, key := range []string{"k2", "k3"} {
+			if d := b.check(l, key, 1); !d.Allowed {
+				t.Errorf("Check(%q) = %+v", key, d)
+			}
+		}
+		if took := time.Since(start); took > 10*b.rtt {
+			t.Errorf("it took %v to get over it", took)
+		}
+		if _, err := b.exchange(t.Context(), late); status.Code(err) != codes.Aborted {
+			t.Errorf("the same message again: %v, want Aborted", err)
+		}
+		if d := b.check(l, "k", 4); !d.Allowed || e.Err() != nil || e.Stats().SessionsEnded != 1 {
+			t.Errorf("%+v, Err() = %v, %+v; want one session ended", d, e.Err(), e.Stats())
+		}
+		if s := b.budget("p", "k"); len(s.Holders) != 2 || s.Out < 7 {
+			t.Errorf("%+v, want the first session's credits still counted", s)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
+			t.Errorf("%d errors in the log, want one:\n%s", n, log.String())
+		}
+	}, perWindow("p", 100, time.Hour))
+}
+
+// TestTwoProcessesWithOneName: each takes the name from the other at most once
+// per minute. In between it spends what it holds and then denies, whatever the
+// fail policy. When the other one is gone, it serves again.
+func TestTwoProcessesWithOneName(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
 		var log bytes.Buffer
 		first := b.edge(func(c *Config) {
 			c.Fail = FailOpen
+			c.IdleAfter = time.Hour
 			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
 		l := first.Limiter("p")
 		b.check(l, "k", 1)
-		b.check(l, "k", 1)
-		held := policyStats(first, "p").Held
 		second := b.edge()
 		b.check(second.Limiter("p"), "k", 1)
+		b.check(l, "k2", 1) // takes the name back
+		b.check(l, "k2", 1)
+		b.check(second.Limiter("p"), "k2", 1) // and so does the other
+		asked := first.Stats().Exchanges
+		held := policyStats(first, "p").Held
+
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := l.Check(t.Context(), "new", 1)
+			waiting <- err
+		}()
+		if err := <-waiting; !errors.Is(err, ErrReplaced) {
+			t.Errorf("a Check that waited: %v", err)
+		}
 		if d, err := l.Check(t.Context(), "new", 1); !errors.Is(err, ErrReplaced) || d.Allowed {
-			t.Errorf("Check of the older process = %+v, %v", d, err)
+			t.Errorf("Check = %+v, %v", d, err)
 		}
 		if err := first.Err(); !errors.Is(err, ErrReplaced) {
 			t.Errorf("Err() = %v", err)
 		}
 		allowed := int64(0)
 		for range 100 {
-			if l.Allow("k", 1) {
+			if l.Allow("k2", 1) {
 				allowed++
 			}
 		}
 		if allowed != held || held == 0 {
-			t.Errorf("%d allowed after the replacement, %d were held", allowed, held)
+			t.Errorf("%d allowed, %d were held", allowed, held)
 		}
-		before := first.Stats()
-		time.Sleep(10 * time.Minute)
-		if err := first.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+		time.Sleep(58 * time.Second)
+		if n := first.Stats().Exchanges - asked; n != 0 || first.Err() == nil {
+			t.Errorf("%d exchanges within the minute, Err() = %v", n, first.Err())
 		}
-		if s := first.Stats(); s.Exchanges != before.Exchanges || s.Failures != before.Failures {
-			t.Errorf("%d exchanges and %d failures after the replacement", s.Exchanges-before.Exchanges, s.Failures-before.Failures)
+		if n := strings.Count(log.String(), "level=ERROR"); n != 2 {
+			t.Errorf("%d errors in the log, want two:\n%s", n, log.String())
 		}
-		if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
-			t.Errorf("%d errors in the log, want one:\n%s", n, log.String())
+		time.Sleep(2 * time.Second)
+		if d := b.check(l, "k2", 1); !d.Allowed || first.Err() != nil {
+			t.Errorf("after a minute: %+v, %v", d, first.Err())
 		}
-		if d := b.check(second.Limiter("p"), "k", 1); !d.Allowed || second.Err() != nil {
-			t.Errorf("the newer process: %+v, %v", d, second.Err())
+		if d := b.check(second.Limiter("p"), "k2", 1); !d.Allowed || second.Err() != nil {
+			t.Errorf("the other one: %+v, %v", d, second.Err())
 		}
 	}, perWindow("p", 100, time.Hour))
+}
+
+// TestCloseWhileReplaced: an edge whose name is taken closes at once and returns
+// nothing: nobody takes it back.
+func TestCloseWhileReplaced(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		twice bool
+	}{{"told while closing", false}, {"told before", true}} {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			first := b.edge()
+			l := first.Limiter("p")
+			b.check(l, "k", 1)
+			b.check(l, "k", 1)
+			second := b.edge()
+			if tt.twice {
+				b.check(l, "k2", 1)
+				b.check(second.Limiter("p"), "k", 1)
+				if _, err := l.Check(t.Context(), "k3", 1); !errors.Is(err, ErrReplaced) {
+					t.Fatalf("Check = %v", err)
+				}
+			}
+			start, before := time.Now(), first.Stats()
+			if err := first.Close(); err != nil || time.Since(start) > 10*b.rtt {
+				t.Errorf("%s: Close = %v after %v", tt.name, err, time.Since(start))
+			}
+			if s := first.Stats(); s.Exchanges != before.Exchanges {
+				t.Errorf("%s: %d exchanges", tt.name, s.Exchanges-before.Exchanges)
+			}
+			if l.Allow("k", 1) || first.Err() != ErrClosed {
+				t.Errorf("%s: admits after Close, or Err() = %v", tt.name, first.Err())
+			}
+		}, perWindow("p", 100, time.Hour))
+	}
 }
 
 // TestDisagreement: totals that the cluster refuses make the edge start over as

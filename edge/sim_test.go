@@ -333,6 +333,9 @@ func TestEdgesNeverExceedTheLimit(t *testing.T) {
 				w.pass(time.Duration(rapid.Int64Range(0, int64(4*time.Second)).Draw(t, "span")))
 				w.sweep()
 			},
+			"minute": func(*rapid.T) { // an edge without its name takes it back
+				w.pass(takeOverPause)
+			},
 			"failover": func(t *rapid.T) { // the new leader applied the newest entry some time after it was stamped
 				at := clock.Nanos(rapid.Int64Range(int64(w.entry), int64(w.real)).Draw(t, "applied"))
 				w.lead = leader{now: w.c.m.Now(), at: at, ppm: w.ownerRate()}
