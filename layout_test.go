@@ -25,11 +25,12 @@ var mayImport = map[string][]string{
 	"strategy":     {"escrow", "fsm/clock"},
 	"concurrency":  {"escrow", "fsm/clock"},
 	"policy":       {"escrow", "strategy", "concurrency", "fsm/clock"},
+	"monitor":      {"strategy"},
 	"fsm":          {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 	"edge":         {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "internal/bug"},
 	"transport":    {"fsm", "escrow", "policy", "internal/bug"},
-	"api":          {"api", "transport", "fsm", "escrow", "strategy", "concurrency", "policy"},
-	"cmd":          {"cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
+	"api":          {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},
+	"cmd":          {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
 	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 }
 
