@@ -66,12 +66,11 @@ type Gossip struct {
 	left   bool
 	closed bool
 
-	mu        sync.Mutex // guards the rest; never held while calling into list
-	info      NodeInfo   // our own
-	published NodeInfo   // as last encoded
-	peers     map[string]*peerRecord // others only
-	changed   chan struct{}          // closed at the next change
-	expelled  time.Time              // see Expelled
+	mu       sync.Mutex             // guards the rest; never held while calling into list
+	info     NodeInfo               // our own
+	peers    map[string]*peerRecord // others only
+	changed  chan struct{}          // closed at the next change
+	expelled time.Time              // see Expelled
 }
 
 // A peerRecord is what is remembered of another node.
@@ -163,7 +162,7 @@ func (g *Gossip) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 
 // self is this node as Members shows it. mu is held.
 func (g *Gossip) self() Peer {
-	p := Peer{ID: g.cfg.NodeID, Since: g.opened, Address: g.address, NodeInfo: g.current()}
+	p := Peer{ID: g.cfg.NodeID, Since: g.opened, Address: g.address, NodeInfo: g.info}
 	if p.Leaving {
 		p.State = PeerLeft
 	}

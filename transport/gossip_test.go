@@ -393,7 +393,7 @@ func TestGossipConfigValidate(t *testing.T) {
 	}
 	bad := GossipConfig{SecretKey: []byte("short"), BootstrapExpect: -1, ClusterID: strings.Repeat("i", 37)}
 	err := bad.Validate()
-	for _, want := range []string{"no node id", "cluster name of 0 bytes", "no raft address", "secret key of 5 bytes", "cluster id of 37", "bootstrap-expect -1", "intervals", "no timing"} {
+	for _, want := range []string{"no node id", "cluster name of 0 bytes", "no raft address", "secret key of 5 bytes", "cluster id of 37", "bootstrap-expect -1", "join retry", "no timing"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate() = %v, lacks %q", err, want)
 		}

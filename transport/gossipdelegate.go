@@ -17,8 +17,7 @@ type gossipDelegate struct{ *Gossip }
 func (d gossipDelegate) NodeMeta(int) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.published = d.current()
-	return d.published.encode()
+	return d.info.encode()
 }
 
 // NotifyMsg implements memberlist.Delegate: a message for this node alone.

@@ -246,6 +246,11 @@ func (n *Node) Run(ctx context.Context, peers Peers) error {
 	g.Go(func() error { return n.members.Run(gctx) })
 	g.Go(func() error { return n.loop.Run(gctx, n.raft, n.lead) })
 	g.Go(func() error { return n.watchLeader(gctx) })
+	if n.cfg.TLS != nil {
+		// Connections of raft last: a peer whose authority is no longer believed
+		// would stay.
+		g.Go(func() error { return n.cfg.TLS.follow(gctx, n.trans.CloseStreams) })
+	}
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil

@@ -93,14 +93,15 @@ func (s stamps) same(o stamps) bool {
 // when there is a handshake, at most once a second. Files that are half
 // replaced, or gone, leave it as it was until they are whole; the log tells.
 //
-// A changed file affects new connections. For those of raft, which last, see
-// StreamLayer.CloseStreams.
+// A changed file affects new connections. Those of raft, which last, are closed
+// by the node and opened again.
 type TLS struct {
 	files TLSFiles
 	log   *slog.Logger
 
 	mu      sync.Mutex // guards the rest
 	now     *identity
+	reads   uint64 // how often the files were read with success
 	seen    stamps
 	checked time.Time
 }
@@ -122,7 +123,34 @@ func (t *TLS) Reload() (changed bool, err error) {
 		return false, fmt.Errorf("read TLS files: %w", err) // seen is not kept: try again next time
 	}
 	t.now, t.seen = id, seen
+	t.reads++
 	return true, nil
+}
+
+// refresh looks at the files if they are due, and returns how often there was
+// something new so far.
+func (t *TLS) refresh() uint64 {
+	t.identity()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reads
+}
+
+// follow calls changed after each change of the files, until ctx ends.
+func (t *TLS) follow(ctx context.Context, changed func()) error {
+	tick := time.NewTicker(recheck)
+	defer tick.Stop()
+	for before := t.refresh(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if now := t.refresh(); now != before {
+			before = now
+			changed()
+		}
+	}
 }
 
 func (t *TLS) identity() *identity {
