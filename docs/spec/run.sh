@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks Lease.tla with TLC in two small worlds: with the rules, which must hold,
-# and then without each of them, which must not. Needs Java 11 and Maven; TLC comes from
-# Maven Central as a part of ProB's tools.
+# and then without each of them, which must not. Needs Java 11 and Maven, which fetches
+# TLC as a part of ProB's tools.
 set -euo pipefail
 cd "$(dirname "$0")"
 
