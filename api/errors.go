@@ -30,7 +30,9 @@ const (
 	ReasonOverloaded    = "OVERLOADED"
 	ReasonTooLarge      = "TOO_LARGE"
 	ReasonUnknown       = "OUTCOME_UNKNOWN"
+	ReasonNotHandedOver = "NOT_HANDED_OVER"
 	ReasonInvalid       = "INVALID"
+	ReasonUnsupported   = "UNSUPPORTED"
 )
 
 // codeOf maps errors to codes. The first match wins, so an outcome that is
@@ -55,6 +57,7 @@ var codeOf = []struct {
 	{fsm.ErrUnknownPolicy, codes.NotFound, ReasonUnknownPolicy},
 	{transport.ErrOldVoter, codes.FailedPrecondition, ReasonVersion},
 	{transport.ErrUnknownMember, codes.NotFound, ""},
+	{transport.ErrNotHandedOver, codes.Unavailable, ReasonNotHandedOver},
 	{transport.ErrQuorum, codes.FailedPrecondition, ""},
 }
 

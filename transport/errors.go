@@ -42,4 +42,8 @@ var (
 	// ErrQuorum says that the servers that would remain, or those of them that
 	// answer, are no majority, so that nothing could be committed any more.
 	ErrQuorum = errors.New("would cost the cluster its majority")
+
+	// ErrNotHandedOver says that the successor did not take leadership over in
+	// time: it may be down, or too far behind. It may still do so.
+	ErrNotHandedOver = errors.New("leadership was not handed over")
 )

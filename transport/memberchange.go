@@ -101,7 +101,7 @@ func (m *Membership) Promote(ctx context.Context, id raft.ServerID) error {
 }
 
 // Transfer hands leadership to a voter, or to the most up-to-date one if id is
-// empty. It returns once this node no longer leads.
+// empty. It returns once this node no longer leads, or with ErrNotHandedOver.
 func (m *Membership) Transfer(ctx context.Context, id raft.ServerID) error {
 	if m.raft.State() != raft.Leader {
 		return ErrNotLeader
@@ -124,10 +124,15 @@ func (m *Membership) Transfer(ctx context.Context, id raft.ServerID) error {
 }
 
 func (m *Membership) handedOver(ctx context.Context, f raft.Future) error {
-	if err := await(ctx, f); err != nil {
-		return fmt.Errorf("hand over: %w", refusal(err))
+	err := await(ctx, f)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if err = refusal(err); errors.Is(err, ErrNotLeader) || errors.Is(err, ErrOutcomeUnknown) {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	// Raft has no error of its own for a successor that does not answer.
+	return fmt.Errorf("%w: %w", ErrNotHandedOver, err)
 }
 
 // begin takes the turn of a leader.

@@ -679,6 +679,18 @@ func TestMembershipTransfer(t *testing.T) {
 	c.poll("only the leader knows how others are", func() bool { return l.Health() == nil })
 }
 
+// A successor that is down does not take over, which is nobody's mistake.
+func TestMembershipTransferToDead(t *testing.T) {
+	t.Parallel() // it mostly waits
+	c := newClub(t)
+	c.founded(3)
+	dead := c.follower()
+	dead.stop()
+	if err := c.asLeader(func(n *clubNode) error { return n.Transfer(t.Context(), dead.id()) }); !errors.Is(err, ErrNotHandedOver) {
+		t.Errorf("Transfer to a dead node = %v, want %v", err, ErrNotHandedOver)
+	}
+}
+
 func TestMembershipPromote(t *testing.T) {
 	t.Parallel() // it mostly waits
 	c := newClub(t)
