@@ -30,9 +30,13 @@ func (a Allotment) Unspent() Credits { return a.Granted - a.Returned - a.Used }
 // A Ledger counts one budget in one window. Every counter is a total for the
 // window and only grows, so a repeated or late message changes nothing.
 //
-// Invariant: 0 <= Used <= Granted−Returned for each holder, the sum of
-// Granted−Returned over the holders is out, and out <= peak. A grant never
-// lifts out above the capacity in force.
+// What has no holder is counted in out and used alone: credits that the owner
+// spends itself (taken), and credits that it gives to somebody who will not
+// report (given).
+//
+// Invariant: 0 <= Used <= Granted−Returned for each holder. used is the sum of
+// Used and what was taken, out the sum of Granted−Returned and what was taken
+// and given, and out <= peak. Nothing lifts out above the capacity in force.
 //
 // A ledger that only one holder asks for allocates nothing for it. The
 // goroutine that applies the log owns it.
@@ -40,8 +44,8 @@ type Ledger struct {
 	window   Window
 	capacity Credits // in force now
 	peak     Credits // highest capacity that was in force in this window
-	out      Credits // sum of Granted−Returned
-	used     Credits // sum of Used
+	out      Credits
+	used     Credits
 	first    HolderID
 	one      Allotment // of first
 	others   *roster   // holders beyond the first, nil while there are none
@@ -62,10 +66,11 @@ func (l *Ledger) Capacity() Credits { return l.capacity }
 // admissions are bounded by.
 func (l *Ledger) Peak() Credits { return l.peak }
 
-// Out returns the credits that holders have and did not return, spent or not.
+// Out returns the credits that are gone from the capacity, spent or not: those
+// that holders have and did not return, and those without a holder.
 func (l *Ledger) Out() Credits { return l.out }
 
-// Used returns the credits that holders reported as spent.
+// Used returns the credits that are known to be spent.
 func (l *Ledger) Used() Credits { return l.used }
 
 // Left returns what may still be granted. It is 0 when a lowered capacity is
@@ -141,6 +146,44 @@ func (l *Ledger) Report(h HolderID, returned, used Credits) error {
 	return nil
 }
 
+// Take spends n > 0 credits at once, all or none.
+func (l *Ledger) Take(n Credits) bool {
+	if n > l.Left() {
+		return false
+	}
+	l.out += n
+	l.used += n
+	return true
+}
+
+// Give gives away up to n > 0 credits for the rest of the window, as many as are
+// left, and returns how many. Nobody will tell whether they were spent.
+func (l *Ledger) Give(n Credits) Credits {
+	n = min(n, l.Left())
+	l.out += n
+	return n
+}
+
+// Unheld returns what was taken and given in all. It visits every holder.
+func (l *Ledger) Unheld() (taken, given Credits) {
+	taken, given = l.used, l.out-l.used
+	l.Each(func(_ HolderID, a Allotment) {
+		taken -= a.Used
+		given -= a.Unspent()
+	})
+	return taken, given
+}
+
+// Lent reports whether somebody else may still spend credits of the window. It
+// may visit every holder.
+func (l *Ledger) Lent() bool {
+	if l.first == 0 || l.out == 0 {
+		return l.out > l.used // given
+	}
+	taken, _ := l.Unheld()
+	return l.out > taken
+}
+
 // find returns h's allotment or nil.
 func (l *Ledger) find(h HolderID) *Allotment {
 	if h == l.first && h != 0 {
@@ -201,8 +244,8 @@ func (l *Ledger) Check() error {
 		out += a.Granted - a.Returned
 		used += a.Used
 	})
-	if out != l.out || used != l.used {
-		err = errors.Join(err, fmt.Errorf("sums over holders are out %d, used %d; the ledger has %d, %d", out, used, l.out, l.used))
+	if taken, given := l.Unheld(); taken < 0 || given < 0 {
+		err = errors.Join(err, fmt.Errorf("sums over holders are out %d, used %d; the ledger has %d, %d, so %d were taken and %d given", out, used, l.out, l.used, taken, given))
 	}
 	if l.out > l.peak || l.capacity > l.peak {
 		err = errors.Join(err, fmt.Errorf("out %d and capacity %d must not exceed peak %d", l.out, l.capacity, l.peak))
@@ -222,5 +265,16 @@ func (l *Ledger) Load(h HolderID, a Allotment) error {
 	*l.enter(h) = a
 	l.out += a.Granted - a.Returned
 	l.used += a.Used
+	return nil
+}
+
+// LoadUnheld puts back what has no holder, as Unheld returned it. It fails if the
+// ledger's invariant would break.
+func (l *Ledger) LoadUnheld(taken, given Credits) error {
+	if taken < 0 || given < 0 || taken > l.peak-l.out || given > l.peak-l.out-taken {
+		return fmt.Errorf("%d taken and %d given do not fit into %d of %d", taken, given, l.peak-l.out, l.peak)
+	}
+	l.out += taken + given
+	l.used += taken
 	return nil
 }

@@ -12,6 +12,7 @@ func TestLedgerConserves(t *testing.T) {
 		holder := rapid.Custom(func(t *rapid.T) HolderID { return HolderID(rapid.Uint64Range(1, 20).Draw(t, "h")) })
 		total := rapid.Custom(func(t *rapid.T) Credits { return Credits(rapid.Int64Range(0, 120).Draw(t, "total")) })
 		granted, used := map[HolderID]Credits{}, map[HolderID]Credits{}
+		var taken, given Credits
 		t.Repeat(map[string]func(*rapid.T){
 			"grant": func(t *rapid.T) {
 				h, want := holder.Draw(t, "h"), total.Draw(t, "want")
@@ -42,6 +43,38 @@ func TestLedgerConserves(t *testing.T) {
 				}
 				used[h] = after.Used
 			},
+			"take": func(t *rapid.T) {
+				n, left := 1+total.Draw(t, "n"), l.Left()
+				if ok := l.Take(n); ok != (n <= left) {
+					t.Fatalf("Take(%d) = %v with %d left", n, ok, left)
+				} else if ok {
+					taken += n
+				}
+			},
+			"give": func(t *rapid.T) {
+				n, left := 1+total.Draw(t, "n"), l.Left()
+				got := l.Give(n)
+				if got != min(n, left) {
+					t.Fatalf("Give(%d) = %d with %d left", n, got, left)
+				}
+				given += got
+			},
+			"load": func(t *rapid.T) {
+				c := Open(l.Window(), l.Peak())
+				l.Each(func(h HolderID, a Allotment) {
+					if err := c.Load(h, a); err != nil {
+						t.Fatal(err)
+					}
+				})
+				if err := c.LoadUnheld(l.Unheld()); err != nil {
+					t.Fatal(err)
+				}
+				if c.Out() != l.Out() || c.Used() != l.Used() || c.LoadUnheld(0, c.Peak()-c.Out()+1) == nil || c.LoadUnheld(-1, 0) == nil {
+					t.Fatalf("%+v was loaded from %+v", c, l)
+				}
+				c.SetCapacity(l.Capacity())
+				l = c
+			},
 			"capacity": func(t *rapid.T) {
 				before := l.Out()
 				l.SetCapacity(total.Draw(t, "capacity"))
@@ -57,6 +90,14 @@ func TestLedgerConserves(t *testing.T) {
 			"": func(t *rapid.T) { // after every step
 				if err := l.Check(); err != nil {
 					t.Fatal(err)
+				}
+				if a, b := l.Unheld(); a != taken || b != given {
+					t.Fatalf("taken %d, given %d; want %d, %d", a, b, taken, given)
+				}
+				lent := given > 0
+				l.Each(func(_ HolderID, a Allotment) { lent = lent || a.Granted > a.Returned })
+				if l.Lent() != lent {
+					t.Fatalf("Lent() = %v of %+v", !lent, l)
 				}
 			},
 		})
