@@ -71,14 +71,18 @@ func New(p Params) (Strategy, error) {
 	switch p.Name {
 	case GCRA:
 		return newGCRA(p), nil
-	case FixedWindow:
-		return newWindow(p), nil
+	case TokenBucket:
+		return newTokenBucket(p), nil
+	case SlidingWindow:
+		return newRing(p), nil
+	case SlidingWindowLog:
+		return newStamps(p), nil
 	case Quota:
-		if !p.Rolling {
-			return newWindow(p), nil
+		if p.Rolling {
+			return newRing(p), nil
 		}
 	}
-	return nil, fmt.Errorf("strategy %q is not built yet", p.Name)
+	return newWindow(p), nil
 }
 
 // CheckCost says why a cost is outside of (0, MaxCost], nil if it is not.

@@ -7,6 +7,10 @@ import "math"
 // unit (tat).
 //
 // A clock that runs back finds tat where it was, so it admits less.
+//
+// At the instants of this century doubles are 2^-12 ms apart. A request whose
+// T·cost would be rounded to nothing is charged one such step. (The reference
+// admits any number of them.)
 type gcra struct {
 	burst, period float64
 	t, tau        float64 // T and τ in ms
@@ -21,51 +25,51 @@ func (g *gcra) Name() Name      { return GCRA }
 func (g *gcra) Limit() float64  { return g.burst }
 func (g *gcra) Window() float64 { return g.period }
 
-// read returns tat and now as doubles.
-func (g *gcra) read(s *State, now int64) (tat, t float64) {
-	t = float64(now)
+// arrival returns tat.
+func (g *gcra) arrival(s *State, now int64) float64 {
 	if s.live(kindGCRA, now) {
-		return max(s.a, t), t
+		return max(s.a, float64(now))
 	}
-	return t, t
+	return float64(now)
 }
 
 // left is how much of the burst is there when tat is ahead by some ms.
 func (g *gcra) left(ahead float64) float64 { return (g.tau - ahead) / g.t }
 
 func (g *gcra) Check(s *State, now int64, cost float64) Decision {
-	d, tat := g.decide(s, now, cost)
-	if d.Allowed {
-		now = instant(now)
-		*s = State{kind: kindGCRA, a: tat, exp: now + max(1, ceil(tat-float64(now)))}
-	}
-	return d
+	return g.decide(s, now, cost, true)
 }
 
 func (g *gcra) Test(s *State, now int64, cost float64) Decision {
-	d, _ := g.decide(s, now, cost)
-	return d
+	return g.decide(s, now, cost, false)
 }
 
-// decide returns the decision, and the tat after it if it admits.
-func (g *gcra) decide(s *State, now int64, cost float64) (Decision, float64) {
+func (g *gcra) decide(s *State, now int64, cost float64, take bool) Decision {
 	d := Decision{Limit: whole(g.burst)}
 	if !costs(cost) {
-		return d, 0
+		return d
 	}
-	tat, t := g.read(s, instant(now))
+	now = instant(now)
+	t, tat := float64(now), g.arrival(s, now)
 	next := tat + float64(g.t*cost)
+	if next == tat {
+		next = math.Nextafter(tat, math.Inf(1))
+	}
 	at := next - g.tau
 	if t < at {
 		d.Remaining, d.ResetAt, d.RetryAfter = units(g.left(tat-t)), ceil(tat), ceil(at-t)
-		return d, 0
+		return d
+	}
+	if take {
+		*s = State{kind: kindGCRA, a: next, exp: now + max(1, ceil(next-t))}
 	}
 	d.Allowed, d.Remaining, d.ResetAt = true, units(g.left(next-t)), ceil(next)
-	return d, next
+	return d
 }
 
 func (g *gcra) Peek(s *State, now int64) Decision {
-	tat, t := g.read(s, instant(now))
+	now = instant(now)
+	t, tat := float64(now), g.arrival(s, now)
 	d := Decision{Limit: whole(g.burst), Remaining: units(g.left(tat - t)), ResetAt: ceil(tat)}
 	if d.Allowed = d.Remaining >= 1; !d.Allowed {
 		d.RetryAfter = ceil(tat + g.t - g.tau - t)
@@ -74,9 +78,10 @@ func (g *gcra) Peek(s *State, now int64) Decision {
 }
 
 func (g *gcra) Forecast(s *State, now int64, cost float64) Forecast {
-	tat, t := g.read(s, instant(now))
+	now = instant(now)
+	t, tat := float64(now), g.arrival(s, now)
 	k := max(0, math.Floor(g.left(tat-t)))
-	f := Forecast{NextReplenishAt: whole(t), FullAt: whole(t)}
+	f := Forecast{NextReplenishAt: now, FullAt: now}
 	if tat > t {
 		f.NextReplenishAt, f.FullAt = ceil(tat-g.tau+float64((k+1)*g.t)), ceil(tat)
 	}

@@ -3,21 +3,24 @@ package strategy
 // kind says which strategies can read a state.
 type kind uint8
 
+// The kinds, with what they keep in a State. They are written to snapshots:
+// never renumber.
 const (
-	kindCold   kind = iota // no strategy: as if never used
-	kindGCRA               // a: theoretical arrival time
-	kindBucket             // a: tokens, b: instant of the last admission
-	kindWindow             // a: start of the window, b: units admitted in it
-	kindRing               // a: instant of the last admission, b: length of a bucket; past: buckets
-	kindLog                // past: stamps
-	kindLeaky              // a: instant at which the queue is empty
+	kindCold   kind = 0 // no strategy: as if never used
+	kindGCRA   kind = 1 // a: theoretical arrival time
+	kindBucket kind = 2 // a: tokens, b: instant of the last admission
+	kindWindow kind = 3 // a: start of the window, b: units admitted in it
+	kindRing   kind = 4 // a: instant of the last admission, b: length of a bucket; past: buckets by tick
+	kindLog    kind = 5 // past: admissions by instant
+	kindLeaky  kind = 6 // a: instant at which the queue is empty
 )
 
 // A State is what one key has used under one strategy. The zero State is a cold
-// key. It takes 40 bytes, and those of its past with the strategies that have
-// one. Copies share the past: use Clone.
+// key. It takes 40 bytes, and with strategies that have a past 40 and 16 for each
+// bucket in use, or for each ms in which a log admitted. Copies share the past: use
+// Clone.
 type State struct {
-	exp  int64 // first instant at which it is as good as cold; 0: cold
+	exp  int64 // first instant at which it is as good as cold; 0: it is cold
 	a, b float64
 	past *past // nil unless the kind has one
 	kind kind
@@ -37,4 +40,15 @@ func (s *State) Clone() State {
 		c.past = s.past.clone()
 	}
 	return c
+}
+
+// history returns the state's past to be written to: what it has if it is live,
+// an empty one otherwise.
+func (s *State) history(live bool) *past {
+	if s.past == nil {
+		s.past = &past{}
+	} else if !live {
+		s.past.clear()
+	}
+	return s.past
 }
