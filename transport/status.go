@@ -132,6 +132,10 @@ func (n *Node) Status() NodeStatus {
 	}
 }
 
+// ClusterTime returns the cluster clock as this node knows it, without waiting for
+// an entry that is being applied.
+func (n *Node) ClusterTime() clock.Millis { return n.clock.Now() }
+
 // ID returns the node's identity.
 func (n *Node) ID() string { return n.cfg.ID }
 
