@@ -122,7 +122,7 @@ func (s *siblings) client(ctx context.Context, to sibling) (context.Context, tkc
 		return nil, nil, err
 	}
 	if s.secret != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, monitorSecret, s.secret)
+		ctx = metadata.AppendToOutgoingContext(ctx, secretHeader, s.secret)
 	}
 	return ctx, tkcoordv1.NewObserveClient(conn), nil
 }
