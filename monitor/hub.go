@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,9 +15,10 @@ type Config struct {
 	// Now returns the cluster clock in Unix ms. Windows are cut by it, so that those
 	// of all nodes are the same ones.
 	Now func() int64
-	// Known reports whether a policy is configured. When MaxPolicies have counts, those
-	// that are not make room. nil knows all.
-	Known func(policy string) bool
+	// Configured returns the names of the policies that there are. When MaxPolicies
+	// have counts, others than those make room, at most once in a window. nil: none
+	// ever does.
+	Configured func() []string
 }
 
 // A Hub records what one node decides. Recording takes constant time and, once a
@@ -107,9 +109,14 @@ func (h *Hub) add(policy string) *tap {
 		return t
 	}
 	next := maps.Clone(old)
-	if w := windowOf(h.cfg.Now()); len(next) >= MaxPolicies && h.cfg.Known != nil && w > h.swept {
+	if w := windowOf(h.cfg.Now()); len(next) >= MaxPolicies && h.cfg.Configured != nil && w > h.swept {
 		h.swept = w
-		maps.DeleteFunc(next, func(name string, _ *tap) bool { return name != Other && !h.cfg.Known(name) })
+		names := h.cfg.Configured()
+		slices.Sort(names)
+		maps.DeleteFunc(next, func(name string, _ *tap) bool {
+			_, found := slices.BinarySearch(names, name)
+			return !found && name != Other
+		})
 	}
 	if len(next) >= MaxPolicies {
 		if t := next[Other]; t != nil {

@@ -102,9 +102,14 @@ func TestRecent(t *testing.T) {
 // Beyond the bound, policies are summed up under one name; those that are no longer
 // configured make room, at most once in a window.
 func TestManyPolicies(t *testing.T) {
-	now, gone := int64(Window), false
-	h := New(Config{Now: func() int64 { return now }, Known: func(name string) bool { return !gone || name >= "p1" }})
 	name := func(i int) string { return fmt.Sprintf("p%03d", i) }
+	now, first := int64(Window), 0
+	h := New(Config{Now: func() int64 { return now }, Configured: func() (all []string) {
+		for i := 999; i >= first; i-- {
+			all = append(all, name(i))
+		}
+		return all
+	}})
 	for i := range MaxPolicies + 20 {
 		h.Decision(name(i), "gcra", "k", 1, allow, 0)
 	}
@@ -114,7 +119,7 @@ func TestManyPolicies(t *testing.T) {
 	if o := seen(t, h, Other); o.Allowed != 20 {
 		t.Errorf("%d summed up, want 20", o.Allowed)
 	}
-	gone = true // p000 to p099 are
+	first = 100 // the ones before it are deleted
 	now += Window
 	h.Decision("p900", "gcra", "k", 1, allow, 0)
 	if o := seen(t, h, "p900"); o.Allowed != 1 {
