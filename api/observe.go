@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// monitorSecret is the request metadata that shows the secret of Monitor.
+const monitorSecret = "x-monitor-secret"
 
 // Observe serves tkcoord.v1.Observe, for the other nodes' Monitor.
 type Observe struct {
@@ -122,7 +124,7 @@ func (s *siblings) client(ctx context.Context, to sibling) (context.Context, tkc
 		return nil, nil, err
 	}
 	if s.secret != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, secretHeader, s.secret)
+		ctx = metadata.AppendToOutgoingContext(ctx, monitorSecret, s.secret)
 	}
 	return ctx, tkcoordv1.NewObserveClient(conn), nil
 }

@@ -40,7 +40,7 @@ func observe(t *testing.T, name, secret string) observed {
 	hub := monitor.New(monitor.Config{Now: func() int64 { return 60_500 }})
 	s := grpc.NewServer(grpc.WaitForHandlers(true))
 	tkcoordv1.RegisterObserveServer(s, &Observe{node: name, hub: hub, drain: make(chan struct{}), permit: func(ctx context.Context) error {
-		if got := metadata.ValueFromIncomingContext(ctx, secretHeader); !slices.Contains(got, secret) {
+		if got := metadata.ValueFromIncomingContext(ctx, monitorSecret); !slices.Contains(got, secret) {
 			return status.Error(codes.Unauthenticated, "monitor: no secret")
 		}
 		return nil
