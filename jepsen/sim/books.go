@@ -32,6 +32,7 @@ type window struct {
 	peak       escrow.Credits // highest limit in force
 	admitted   escrow.Credits
 	last       time.Duration // newest admission
+	granted    bool // somebody was granted something: before, it may yet become another window
 	closed     bool
 	closedAt   time.Duration // when the first stamp that ended it was made
 }
@@ -90,7 +91,7 @@ func (b *books) executed(n *node, e *entry, out fsm.Outcome) {
 func (b *books) seen(id int, a *fsm.Answer, e *entry) {
 	o := b.open[id]
 	if o != nil && o.start != a.Window.Start {
-		if a.Window.Start < o.end {
+		if a.Window.Start < o.end && o.granted {
 			b.w.fail("budget %d: a window begins at %d, inside [%d, %d)", id, a.Window.Start, o.start, o.end)
 		}
 		b.close(o, e.made)
@@ -103,6 +104,7 @@ func (b *books) seen(id int, a *fsm.Answer, e *entry) {
 	if a.Window.End < o.end {
 		b.w.fail("budget %d: window %d ended at %d and now at %d", id, o.start, o.end, a.Window.End)
 	}
+	o.granted = o.granted || a.Granted > 0
 	o.end = a.Window.End
 	o.peak = max(o.peak, a.Limit)
 	b.soonest = min(b.soonest, o.end)
