@@ -88,7 +88,8 @@ type sibling struct{ name, address string } // address "" is not known
 
 // siblings asks the other nodes of the cluster what they observe.
 type siblings struct {
-	list    func() []sibling
+	node    *transport.Node
+	list    func() []sibling // nil: those that the node knows
 	forward *Forwarder
 	secret  string // of Monitor, "" if there is none
 	log     *slog.Logger
@@ -97,13 +98,16 @@ type siblings struct {
 	missing string     // that were logged last
 }
 
-// others returns those that raft knows beside a node, once for each name.
-func others(n *transport.Node) []sibling {
+// all returns those that raft knows beside this node, once for each name.
+func (s *siblings) all() []sibling {
+	if s.list != nil {
+		return s.list()
+	}
 	var all []sibling
-	for _, m := range n.Members() {
+	for _, m := range s.node.Members() {
 		i := slices.IndexFunc(all, func(x sibling) bool { return x.name == m.ID })
 		switch {
-		case m.ID == n.ID():
+		case m.ID == s.node.ID():
 		case i < 0:
 			all = append(all, sibling{m.ID, m.GRPCAddress})
 		case all[i].address == "": // a node that lost its disk is there twice
@@ -138,7 +142,7 @@ func (s *siblings) collect(ctx context.Context) (reports []monitor.Report, missi
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	all := s.list()
+	all := s.all()
 	got, errs := make([]monitor.Report, len(all)), make([]error, len(all))
 	var asking sync.WaitGroup
 	for i, to := range all {
@@ -204,7 +208,7 @@ func (s *siblings) watch(ctx context.Context, policy string, out chan<- monitor.
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	for first := true; ; first = false {
-		all := s.list()
+		all := s.all()
 		for to, stop := range following {
 			if !slices.Contains(all, to) {
 				stop()
