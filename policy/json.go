@@ -19,7 +19,7 @@ func (t *tree) json(data []byte) (node, bool) {
 	}
 	j := jsonTree{tree: t, data: data, dec: json.NewDecoder(bytes.NewReader(data)), line: 1}
 	j.dec.UseNumber()
-	return j.value(1, nil), true
+	return j.value(1, config), true
 }
 
 // A jsonTree walks over the tokens of a text that is known to be JSON.
@@ -73,9 +73,7 @@ func (j *jsonTree) object(depth, line int, at *path) node {
 		tok, line := j.next()
 		key, _ := tok.(string)
 		value := j.value(depth+1, at.to(key))
-		if j.admits(seen, key, line, at) {
-			n.entries = append(n.entries, entry{key, line, value})
-		}
+		j.put(&n, seen, key, line, value, at)
 	}
 	j.next() // the closing brace
 	return n

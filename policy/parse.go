@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"cmp"
+	"regexp"
 	"slices"
 	"unicode/utf8"
 )
@@ -10,44 +11,73 @@ import (
 // A File is what a policy file says.
 type File struct {
 	Policies []Policy // by name, each name once
+	// Warnings are about what has no effect, or another one than the file's author
+	// may think, in the order of lines.
+	Warnings Problems
 }
 
 // Parse reads a policy file: .throttlekit.yaml, or .throttlekit.json if its
 // first character is { or [. name is the file's name in problems, nothing more.
 // The error is a *Problems with everything that is wrong.
 //
-// The file has the shape of the ThrottleKit contract, and Parse is stricter
-// than the contract in that nothing in a file is silently without effect:
-// unknown keys, keys that the chosen strategy does not use, and kinds of limits
-// that this version does not serve are problems. Beyond the contract there is
-// maxKeys, see Policy.
+// Files of version 1, or of none, are those of the ThrottleKit contract and mean
+// what they mean there. They are written in the contract's subset of YAML, see
+// subset. Keys that are unknown or have no effect are warnings, and of a key
+// that appears twice the last one counts.
 //
-// YAML may use more than the contract's subset, but no aliases, anchors or tags
-// and one document only. In both notations a key appears once in its map.
+// Files of version 2 have the same keys and are strict: what is a warning in
+// version 1 is a problem, with a suggestion, since a key that is silently without
+// effect is most often a limit that somebody believes in. They are YAML proper,
+// but without aliases, anchors and tags, and one document. JSON files have either
+// version.
 //
-// Where the contract leaves a choice, or differs:
+// Here and in the contract means the same, but for this:
 //
-//   - limit, lengths of windows and all other numbers are whole: credits and
-//     milliseconds are leased one by one.
-//   - period wins over windowMs and periodMs in the contract. A file that has
-//     two different lengths contradicts itself and is refused.
-//   - Equal prefixes make policies share counters in the contract, see
-//     checkPrefixes. Prefixes are accepted where they have no effect.
-//   - version may be absent, but must not be other than 1.
+//   - Each policy has its keys to itself. In the contract policies of one prefix
+//     share the counters of equal keys; here a prefix has no effect. Policies that
+//     would share are warned about.
+//   - Policies that count in windows of a ledger (see Policy.Ledger) and meters
+//     count whole credits in whole ms. Their limit is rounded down, which answers
+//     the same. Below 1 it is refused, as is a window with a fraction of a ms.
+//   - Batches and the bounds of concurrency are rounded down too.
+//   - A sliding window or rolling quota that is federated counts in fixed windows
+//     aligned on the epoch, and an anchor has no effect, as in the contract; such a
+//     quota is read as a fixed one.
 //   - anchor is taken modulo the period, which gives the same windows.
-func Parse(name string, data []byte) (File, error) {
+//   - maxKeys bounds the keys of every policy, not only of meters, and refuses keys
+//     beyond it instead of forgetting others. Its default is DefaultMaxKeys.
+//   - capture and replay have no effect, and are warned about in both versions.
+//   - fairEscrow, federatedFairEscrow and distributedConcurrency are not served.
+func Parse(name string, data []byte) (File, error) { return parse(name, data, false) }
+
+// ParseStrict is Parse with the rules of version 2 for what is a problem, in
+// files of both versions. It reads a file of version 1 in the contract's subset of
+// YAML, so it accepts no more than Parse and gives the same policies.
+func ParseStrict(name string, data []byte) (File, error) { return parse(name, data, true) }
+
+func parse(name string, data []byte, strict bool) (File, error) {
 	t := &tree{file: name}
-	top, ok := t.read(data)
-	if !ok {
-		return File{}, &t.problems
+	var f File
+	if top, ok := t.read(data); ok {
+		f = t.top(&top)
 	}
-	f := t.top(&top)
+	if strict || t.strict {
+		t.problems.merge(&t.remarks)
+	} else {
+		t.warnings.merge(&t.remarks)
+	}
+	t.problems.sort()
+	t.warnings.sort()
 	if len(t.problems.List) > 0 {
-		t.problems.sort()
 		return File{}, &t.problems
 	}
+	f.Warnings = t.warnings
 	return f, nil
 }
+
+// versionTwo finds the version of a file before it is read, since that says how
+// to read it: a line of its own at the left margin.
+var versionTwo = regexp.MustCompile(`(?m)^["']?version["']?[ \t]*:[ \t]*["']?2(?:\.0*)?["']?[ \t\r]*(?:#.*)?$`)
 
 // read turns the bytes of a file into values, if they can be read at all.
 func (t *tree) read(data []byte) (node, bool) {
@@ -63,48 +93,68 @@ func (t *tree) read(data []byte) (node, bool) {
 	if s := bytes.TrimSpace(data); len(s) > 0 && (s[0] == '{' || s[0] == '[') {
 		return t.json(data)
 	}
-	return t.yaml(data)
+	if versionTwo.Match(data) {
+		return t.yaml(data)
+	}
+	return t.subset(data)
 }
-
-var topKeys = []string{"version", "defaults", "limiters"}
 
 // top reads the top level of a file.
 func (t *tree) top(n *node) File {
-	m := section{tree: t, node: n, line: n.line}
-	if !m.isMap("the keys version, defaults and limiters") {
+	m := newSection(t, n, config, n.line)
+	if !m.isMap("expected an object at the top level") {
 		return File{}
 	}
-	m.keys(topKeys, nil, map[string]string{"capture": "decision capture", "replay": "the panel for replays"})
-	if e := n.find("version"); e != nil {
-		m.whole("version", 1, 1, 1)
+	m.version()
+	prefix := t.defaults(m.find("defaults"))
+	for _, block := range []string{"capture", "replay"} {
+		if e := m.find(block); e != nil {
+			t.warnings.add(t.file, e.line, config.to(block), "has no effect here")
+		}
 	}
-	prefix := t.defaults(n)
-	limiters := n.find("limiters")
+	limiters := m.find("limiters")
 	if limiters == nil {
-		m.missing("limiters", "a map from names to policies")
+		t.refuse(n.line, config, "missing `limiters` map: a map from names to policies is required")
 		return File{}
 	}
-	return t.limiters(limiters, prefix)
+	f := t.limiters(limiters, prefix)
+	m.rest("", []string{"version", "defaults", "limiters", "capture", "replay"})
+	return f
+}
+
+// version reads which version a file has. The contract does not check it.
+func (m section) version() {
+	e := m.find("version")
+	if e == nil {
+		return
+	}
+	v, ok := plainNumber(e.node.value)
+	switch {
+	case e.node.kind != number && e.node.kind != text || !ok || v != 1 && v != 2:
+		m.refuse(e.node.line, m.at.to("version"), "got %v: must be 1 or 2", &e.node)
+	case v == 2:
+		m.tree.strict = true
+	}
 }
 
 // defaults reads the prefix that policies have if they have none of their own.
-func (t *tree) defaults(top *node) *entry {
-	e := top.find("defaults")
+func (t *tree) defaults(e *entry) *entry {
 	if e == nil {
 		return nil
 	}
-	m := section{tree: t, node: &e.node, at: (*path)(nil).to("defaults"), line: e.line}
-	if !m.isMap("the key prefix") {
+	m := newSection(t, &e.node, config.to("defaults"), e.line)
+	if !m.isMap("expected an object") {
 		return nil
 	}
-	m.keys([]string{"prefix"}, nil, nil)
-	return m.prefix()
+	prefix := m.prefix()
+	m.rest("", []string{"prefix"})
+	return prefix
 }
 
 // limiters reads the policies.
 func (t *tree) limiters(e *entry, prefix *entry) File {
-	m := section{tree: t, node: &e.node, at: (*path)(nil).to("limiters"), line: e.line}
-	if !m.isMap("names and their policies") {
+	m := newSection(t, &e.node, config.to("limiters"), e.line)
+	if !m.isMap("expected an object: a map from names to policies") {
 		return File{}
 	}
 	if n := len(e.node.entries); n > MaxPolicies {

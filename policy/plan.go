@@ -28,8 +28,8 @@ type Change struct {
 	New Policy `json:"-"` // of Add, Update and Unchanged
 }
 
-// A FieldChange is a key of a policy file whose value differs. An empty value
-// means that the policy has no such key.
+// A FieldChange is a key of a policy file whose value differs, such as limit or
+// twoTier.batch. An empty value means that the policy has no such key.
 type FieldChange struct {
 	Key string `json:"key"`
 	Old string `json:"old,omitempty"`
@@ -76,30 +76,40 @@ func byName(policies []Policy) map[string]Policy {
 	return m
 }
 
-// differ returns the keys in which two policies differ. The zero Policy has no
-// keys.
+// differ returns the keys in which two policies differ, in the order in which the
+// new one has them, and then those that only the old one has. The zero Policy has
+// no keys.
 func differ(o, n Policy) []FieldChange {
-	olds, news := valuesOf(o), valuesOf(n)
 	var fields []FieldChange
-	for _, key := range fileOrder {
-		if olds[key] != news[key] {
-			fields = append(fields, FieldChange{key, olds[key], news[key]})
+	olds, news := keysOf(o), keysOf(n)
+	for _, s := range news {
+		if was := valueOf(olds, s.name()); was != s.value {
+			fields = append(fields, FieldChange{s.name(), was, s.value})
+		}
+	}
+	for _, s := range olds {
+		if valueOf(news, s.name()) == "" {
+			fields = append(fields, FieldChange{s.name(), s.value, ""})
 		}
 	}
 	return fields
 }
 
-var fileOrder = []string{"strategy", "limit", "resetCadence", "period", "anchor", "offsetMinutes", "weekStartsOn", "maxKeys"}
-
-func valuesOf(p Policy) map[string]string {
-	values := map[string]string{}
+func keysOf(p Policy) []setting {
 	if p == (Policy{}) {
-		return values
+		return nil
 	}
-	for _, s := range settings(p) {
-		values[s.key] = s.value
+	return settings(p)
+}
+
+// valueOf returns the value of a key, "" if it is not there.
+func valueOf(list []setting, name string) string {
+	for _, s := range list {
+		if s.name() == name {
+			return s.value
+		}
 	}
-	return values
+	return ""
 }
 
 var marks = map[ChangeKind]string{Add: "+", Update: "~", Delete: "-", Unchanged: "="}

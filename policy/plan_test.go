@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/strategy"
 	"pgregory.net/rapid"
 )
 
@@ -41,7 +43,7 @@ func TestPlanLeadsToWanted(t *testing.T) {
 			if j := slices.IndexFunc(current, func(p Policy) bool { return p.Name == wanted[i].Name }); j >= 0 && rapid.Bool().Draw(t, "near") {
 				limit := wanted[i].Limit
 				wanted[i] = current[j]
-				if rapid.Bool().Draw(t, "other limit") {
+				if limit > 0 && current[j].Limit > 0 && rapid.Bool().Draw(t, "other limit") {
 					wanted[i].Limit = limit
 				}
 			}
@@ -88,6 +90,8 @@ func TestPlanLeadsToWanted(t *testing.T) {
 func TestPlanReads(t *testing.T) {
 	minute := escrow.Cadence{Kind: escrow.Fixed, Period: 60_000}
 	monthly := escrow.Cadence{Kind: escrow.CalendarMonth, OffsetMinutes: 60}
+	gcra := strategy.Params{Name: GCRA, Limit: 10, Period: 60_000, Burst: 10}
+	faster := strategy.Params{Name: GCRA, Limit: 10, Period: 1000, Burst: 5}
 	current := []Policy{
 		{Name: "cadence", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 		{Name: "gone", Strategy: Quota, Limit: 10, Cadence: monthly, MaxKeys: DefaultMaxKeys},
@@ -95,6 +99,10 @@ func TestPlanReads(t *testing.T) {
 		{Name: "raise", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: 100},
 		{Name: "same", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 		{Name: "strategy", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "to-bucket", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "to-guard", Kind: TwoTier, Strategy: GCRA, Rate: gcra, MaxKeys: DefaultMaxKeys, Tier: Tier{Mode: Leased, Batch: 5}},
+		{Name: "to-lease", Strategy: GCRA, Rate: gcra, MaxKeys: DefaultMaxKeys},
+		{Name: "to-meter", Kind: Guarded, MaxKeys: DefaultMaxKeys, Guard: concurrency.DefaultConfig()},
 	}
 	wanted := []Policy{
 		{Name: "cadence", Strategy: Quota, Limit: 10, Cadence: monthly, MaxKeys: DefaultMaxKeys},
@@ -103,6 +111,10 @@ func TestPlanReads(t *testing.T) {
 		{Name: "raise", Strategy: FixedWindow, Limit: 20, Cadence: minute, MaxKeys: 1000},
 		{Name: "same", Strategy: FixedWindow, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 		{Name: "strategy", Strategy: Quota, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
+		{Name: "to-bucket", Strategy: TokenBucket, Rate: strategy.Params{Name: TokenBucket, Capacity: 10, RefillPerSec: 0.5}, MaxKeys: DefaultMaxKeys},
+		{Name: "to-guard", Kind: Guarded, MaxKeys: DefaultMaxKeys, Guard: concurrency.DefaultConfig()},
+		{Name: "to-lease", Kind: TwoTier, Strategy: GCRA, Rate: faster, MaxKeys: DefaultMaxKeys, Tier: Tier{Mode: Leased, Batch: 5, WindowCoupled: true}},
+		{Name: "to-meter", Kind: Meter, Meter: TokenBudget, Limit: 10, Cadence: minute, MaxKeys: DefaultMaxKeys},
 	}
 	var b strings.Builder
 	for _, prune := range []bool{true, false} {

@@ -12,14 +12,13 @@ type keySpace struct {
 	at       *path
 }
 
-// checkPrefixes reports policies that share a key space.
+// checkPrefixes remarks on policies that share a key space in the contract.
 //
-// In the contract a policy counts under prefix:key in a store, where the prefix
-// is its own, else the default one, else its name. Policies of one prefix mix
-// their counters; a default prefix makes all of them do so. Here every policy
-// has its counters to itself and prefixes have no effect. A prefix that one
-// policy alone has is therefore accepted, and one that several have is a
-// problem, since together they would admit more here than there.
+// There a policy counts under prefix:key in a store, where the prefix is its own,
+// else the default one, else its name. Policies of one prefix mix their counters;
+// a default prefix makes all of them do so. Here every policy has its counters to
+// itself and prefixes have no effect. Policies that have one in common together
+// admit more here than there.
 func (t *tree) checkPrefixes(limiters *node, byDefault *entry) {
 	spaces := map[string]*keySpace{}
 	var inOrder []*keySpace
@@ -28,11 +27,11 @@ func (t *tree) checkPrefixes(limiters *node, byDefault *entry) {
 		prefix, written, at := e.key, (*node)(nil), (*path)(nil)
 		if own := e.node.find("prefix"); own != nil {
 			if own.node.kind != text {
-				continue // reported already
+				continue // remarked on already, or null
 			}
-			prefix, written, at = own.node.value, &own.node, at.to("limiters").to(e.key).to("prefix")
+			prefix, written, at = own.node.value, &own.node, config.to("limiters").to(e.key).to("prefix")
 		} else if byDefault != nil {
-			prefix, written, at = byDefault.node.value, &byDefault.node, at.to("defaults").to("prefix")
+			prefix, written, at = byDefault.node.value, &byDefault.node, config.to("defaults").to("prefix")
 		}
 		s := spaces[prefix]
 		if s == nil {
@@ -47,7 +46,7 @@ func (t *tree) checkPrefixes(limiters *node, byDefault *entry) {
 	}
 	for _, s := range inOrder {
 		if len(s.policies) > 1 { // names differ, so the prefix is written somewhere
-			t.refuse(s.node.line, s.at, "got %v: policies of one prefix (%s) share their counters in the ThrottleKit contract; "+
+			t.remark(s.node.line, s.at, "got %v: policies of one prefix (%s) share their counters in the ThrottleKit contract; "+
 				"here each policy has its own: remove the prefix", s.node, sample(s.policies))
 		}
 	}

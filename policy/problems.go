@@ -14,7 +14,7 @@ const MaxProblems = 50
 type Problem struct {
 	File    string `json:"file"`
 	Line    int    `json:"line,omitempty"` // from 1; 0: the file as a whole
-	Key     string `json:"key,omitempty"`  // such as limiters.api.limit; empty: the file as a whole
+	Key     string `json:"key,omitempty"`  // such as config.limiters[api].limit; empty: the file as a whole
 	Message string `json:"message"`
 }
 
@@ -32,8 +32,8 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is the error that Parse returns: everything that is wrong with a
-// file, in the order of its lines.
+// Problems are about a file, in the order of its lines. As an error of Parse they
+// are everything that is wrong with it.
 type Problems struct {
 	List []Problem // the first MaxProblems that were found
 	More int       // how many others there are
@@ -58,6 +58,13 @@ func (p *Problems) add(file string, line int, at *path, format string, args ...a
 		return
 	}
 	p.List = append(p.List, Problem{File: file, Line: line, Key: at.String(), Message: fmt.Sprintf(format, args...)})
+}
+
+// merge adds what others were found.
+func (p *Problems) merge(other *Problems) {
+	kept := min(len(other.List), MaxProblems-len(p.List))
+	p.List = append(p.List, other.List[:kept]...)
+	p.More += other.More + len(other.List) - kept
 }
 
 // sort orders the list by line; problems of one line stay in the order in which

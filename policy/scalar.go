@@ -1,16 +1,16 @@
 package policy
 
 import (
-	"fmt"
+	"math"
 	"math/big"
 	"regexp"
+	"strconv"
 
 	"github.com/tkcoord/tkcoord/escrow"
 )
 
-// Numbers and durations are read exactly, as decimals: 0.07s is 70 ms, although
-// no double is 0.07. Longer texts than this are no number that is allowed.
-const maxNumeral = 40 // bytes
+// maxNumeral bounds the decimals that are read exactly, in bytes.
+const maxNumeral = 40
 
 var (
 	numeral  = regexp.MustCompile(`^-?\d+(\.\d+)?([eE][+-]?\d+)?$`)
@@ -25,19 +25,30 @@ var units = []struct {
 	ms   escrow.Millis
 }{{"d", 86_400_000}, {"h", 3_600_000}, {"m", 60_000}, {"s", 1000}, {"ms", 1}}
 
-// whole returns the value of a number without a fraction that lies in [lo, hi].
-// 1e3 and 5.0 are such numbers; 010 is not, since readers of YAML disagree
-// whether that is eight or ten.
-func whole(s string, lo, hi int64) (int64, bool) {
-	if oddZero.MatchString(s) {
-		return 0, false
-	}
-	return wholeOf(s, 1, lo, hi)
+// plainNumber returns the double nearest to a decimal, if it is finite.
+func plainNumber(s string) (float64, bool) {
+	x, err := strconv.ParseFloat(s, 64)
+	return x, err == nil && numeral.MatchString(s) && !math.IsInf(x, 0)
 }
 
-// wholeOf returns the product of a decimal and unit if it has no fraction and
-// lies in [lo, hi].
-func wholeOf(decimal string, unit, lo, hi int64) (int64, bool) {
+// parts splits a duration text into a decimal and the ms of its unit.
+func parts(s string) (decimal string, unit escrow.Millis, ok bool) {
+	m := spanText.FindStringSubmatch(s)
+	if m == nil {
+		return "", 0, false
+	}
+	for _, u := range units {
+		if u.name == m[2] {
+			return m[1], u.ms, true
+		}
+	}
+	return m[1], 1, true
+}
+
+// wholeOf returns the product of a decimal and a unit if it has no fraction and
+// lies in [1, escrow.MaxPeriod]. It computes exactly: 0.07s is 70 ms, although no
+// double is 0.07.
+func wholeOf(decimal string, unit escrow.Millis) (escrow.Millis, bool) {
 	if len(decimal) > maxNumeral || hugeExp.MatchString(decimal) {
 		return 0, false
 	}
@@ -45,36 +56,36 @@ func wholeOf(decimal string, unit, lo, hi int64) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	r.Mul(r, new(big.Rat).SetInt64(unit))
+	r.Mul(r, new(big.Rat).SetInt64(int64(unit)))
 	if !r.IsInt() || !r.Num().IsInt64() {
 		return 0, false
 	}
-	v := r.Num().Int64()
-	return v, lo <= v && v <= hi
+	v := escrow.Millis(r.Num().Int64())
+	return v, v >= 1 && v <= escrow.MaxPeriod
 }
 
-// span returns a duration text in ms, if it is a whole number of them in
-// [lo, hi].
-func span(s string, lo, hi int64) (int64, bool) {
-	m := spanText.FindStringSubmatch(s)
-	if m == nil {
-		return 0, false
-	}
-	unit := escrow.Millis(1)
-	for _, u := range units {
-		if u.name == m[2] {
-			unit = u.ms
-		}
-	}
-	return wholeOf(m[1], int64(unit), lo, hi)
-}
-
-// formatSpan writes ms in the longest unit that divides it, as span reads it.
+// formatSpan writes ms in the longest unit that divides it, as it is read.
 func formatSpan(ms escrow.Millis) string {
 	for _, u := range units {
 		if ms%u.ms == 0 {
-			return fmt.Sprintf("%d%s", ms/u.ms, u.name)
+			return strconv.FormatInt(int64(ms/u.ms), 10) + u.name
 		}
 	}
 	return "" // unreachable: 1 divides everything
+}
+
+// formatPeriod writes a length in ms so that the same double is read.
+func formatPeriod(ms float64) string {
+	if ms == math.Floor(ms) && ms > 0 && ms <= float64(escrow.MaxCredits) {
+		return formatSpan(escrow.Millis(ms))
+	}
+	return formatNumber(ms)
+}
+
+// formatNumber writes the shortest decimal that is read as the same double.
+func formatNumber(x float64) string {
+	if abs := math.Abs(x); abs >= 1e-6 && abs < 1e21 || abs == 0 {
+		return strconv.FormatFloat(x, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(x, 'e', -1, 64)
 }

@@ -1,110 +1,187 @@
 package policy
 
 import (
-	"fmt"
+	"math"
 	"slices"
+	"strings"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/escrow"
 )
 
-// What the contract has and this version serves, or does not.
-var (
-	strategies         = []string{string(FixedWindow), string(Quota)}
-	strategiesUnserved = []string{"gcra", "tokenBucket", "slidingWindow", "slidingWindowLog"}
-
-	cadences = []string{
-		escrow.CalendarMonth.String(), escrow.CalendarWeek.String(), escrow.CalendarDay.String(), escrow.Fixed.String(),
-	}
-	cadencesUnserved = []string{"rolling"}
-
-	blocksUnserved = map[string]string{
-		"tokenBudget":            "metering",
-		"fleetBudget":            "metering",
-		"federated":              "a federated limit",
-		"fairEscrow":             "fair sharing",
-		"federatedFairEscrow":    "fair sharing",
-		"concurrency":            "limiting concurrency",
-		"distributedConcurrency": "limiting concurrency",
-		"twoTier":                "a two-tier limit",
-	}
-)
-
-// Keys of a policy by what they belong to.
-var (
-	commonKeys   = []string{"strategy", "limit", "maxKeys", "prefix"}
-	windowKeys   = []string{"period", "windowMs"}
-	fixedKeys    = []string{"resetCadence", "period", "periodMs", "anchor"}
-	calendarKeys = []string{"resetCadence", "offsetMinutes"}
-	weekKeys     = []string{"resetCadence", "offsetMinutes", "weekStartsOn"}
-	unservedKeys = []string{"burst", "capacity", "refillPerSec", "buckets"} // of unserved strategies
-)
-
-// policyKeys are all keys of a policy that this version serves.
-var policyKeys = []string{
-	"strategy", "limit", "period", "windowMs", "periodMs", "resetCadence", "anchor", "offsetMinutes", "weekStartsOn", "maxKeys", "prefix",
+// blocks are the keys that say what kind a policy is, in the order in which the
+// contract names them.
+var blocks = []string{
+	"tokenBudget", "fleetBudget", "fairEscrow", "federatedFairEscrow", "concurrency", "distributedConcurrency", "twoTier", "federated",
 }
+
+// unserved are those of them that this version does not serve, and what for.
+var unserved = map[string]string{
+	"fairEscrow":             "fair sharing",
+	"federatedFairEscrow":    "fair sharing",
+	"distributedConcurrency": "concurrency shared out to nodes (concurrency counts in the whole cluster here)",
+}
+
+// policyKeys are all keys of a policy beside blocks.
+var policyKeys = []string{
+	"strategy", "limit", "period", "windowMs", "periodMs", "burst", "capacity", "refillPerSec", "buckets",
+	"resetCadence", "anchor", "offsetMinutes", "weekStartsOn", "maxKeys", "prefix",
+}
+
+// Defaults of the contract.
+const (
+	defaultFederatedBatch = 16
+	defaultBuckets        = 10
+)
 
 // policy reads one policy. It is valid if no problem was reported.
 func (t *tree) policy(e *entry, limiters *path) Policy {
-	m := section{tree: t, node: &e.node, at: limiters.to(e.key), line: e.line}
+	m := newSection(t, &e.node, limiters.to(e.key), e.line)
 	if err := checkName(e.key); err != nil {
 		t.refuse(e.line, m.at, "%v", err)
 	}
-	if !m.isMap("strategy and limit") {
+	if !m.isMap("expected an object: a map with strategy and its parameters") {
 		return Policy{}
 	}
-	m.keys(policyKeys, unservedKeys, blocksUnserved)
-	p := Policy{
-		Name:    e.key,
-		Limit:   escrow.Credits(m.whole("limit", 1, int64(escrow.MaxCredits), 0)),
-		MaxKeys: int(m.whole("maxKeys", 1, MaxMaxKeys, DefaultMaxKeys)),
-	}
+	p := Policy{Name: e.key, MaxKeys: int(m.whole("maxKeys", 1, MaxMaxKeys, DefaultMaxKeys))}
 	m.prefix()
-	if m.needsStrategy() {
-		p.Strategy = Strategy(m.choice("strategy", strategies, strategiesUnserved))
-		m.requireLimit()
+	block, ok := m.onlyBlock()
+	if !ok {
+		return p
 	}
-	w := m.windows()
-	switch p.Strategy {
-	case FixedWindow:
-		p.Cadence = escrow.Cadence{Kind: escrow.Fixed, Period: w.length(m, "windowMs", w.windowMs)}
-		m.onlyUses("strategy fixedWindow", windowKeys)
-	case Quota:
-		p.Cadence = w.cadence(m)
+	what := "this kind of policy"
+	switch block {
+	case "":
+		what = m.rate(&p)
+	case "tokenBudget", "fleetBudget":
+		m.meter(&p, MeterName(block))
+		what = "a policy with " + block
+	case "concurrency":
+		if m.find("strategy") != nil {
+			what = m.rate(&p)
+		} else {
+			what = "concurrency without a strategy"
+		}
+		m.block(block).guard(&p)
+	case "twoTier":
+		what = m.rate(&p)
+		m.block(block).tier(&p)
+	case "federated":
+		what = m.federatedRate(&p)
+		m.block(block).federated(&p)
 	}
+	m.rest(what, slices.Concat(policyKeys, blocks))
 	return p
 }
 
-// requireLimit reports that there is no limit. Token buckets have none.
-func (m section) requireLimit() {
-	s := m.node.find("strategy")
-	if m.node.find("limit") == nil && (s == nil || s.node.value != "tokenBucket") {
-		m.missing("limit", fmt.Sprintf("a whole number from 1 to %d", escrow.MaxCredits))
-	}
-}
-
-// needsStrategy reports whether the policy counts by a strategy: it does unless
-// a block says how it counts. Blocks are not served, and that is the problem to
-// report then.
-func (m section) needsStrategy() bool {
-	if m.node.find("strategy") != nil {
-		return true
-	}
-	for block := range blocksUnserved {
-		if m.node.find(block) != nil && block != "twoTier" && block != "federated" {
-			return false
+// onlyBlock returns the block that a policy declares, "" for none. It reports
+// false, and a problem, if there are several or one that is not served.
+func (m section) onlyBlock() (string, bool) {
+	var declared []string
+	for _, b := range blocks {
+		if e := m.node.find(b); e != nil && e.node.kind != refused {
+			declared = append(declared, b)
 		}
 	}
-	return true
+	switch {
+	case len(declared) == 0:
+		return "", true
+	case len(declared) > 1:
+		m.refuse(m.line, m.at, "a policy may declare at most one of %s: got %s", strings.Join(blocks, " / "), strings.Join(declared, " and "))
+		return "", false
+	}
+	if what, ok := unserved[declared[0]]; ok {
+		m.refuse(m.node.find(declared[0]).line, m.at.to(declared[0]), "not served by this version: %s", what)
+		return "", false
+	}
+	return declared[0], true
 }
 
-// onlyUses reports keys of the contract that have no effect beside the others.
-func (m section) onlyUses(what string, used []string) {
-	for i := range m.node.entries {
-		e := &m.node.entries[i]
-		known := slices.Contains(policyKeys, e.key) || slices.Contains(unservedKeys, e.key)
-		if known && !slices.Contains(commonKeys, e.key) && !slices.Contains(used, e.key) {
-			m.refuse(e.line, m.at.to(e.key), "got %v: %s does not use it, remove it", &e.node, what)
-		}
+// meter reads tokenBudget or fleetBudget.
+func (m section) meter(p *Policy, name MeterName) {
+	b := m.block(string(name))
+	p.Kind, p.Meter = Meter, name
+	if !b.isMap("expected an object: a map with budget and windowMs") {
+		return
 	}
+	if b.find("budget") == nil || b.find("windowMs") == nil {
+		m.refuse(b.line, b.at, "both `budget` and `windowMs` are required: numbers of at least 1")
+	} else {
+		p.Limit = b.credits("budget")
+		p.Cadence = escrow.Cadence{Kind: escrow.Fixed, Period: escrow.Millis(b.whole("windowMs", 1, int64(escrow.MaxPeriod), 0))}
+	}
+	p.MaxKeys = int(b.floor("maxKeys", 1, MaxMaxKeys, int64(p.MaxKeys)))
+	known := []string{"budget", "windowMs", "maxKeys"}
+	if name == FleetBudget {
+		b.prefix()
+		known = append(known, "prefix")
+	}
+	b.rest(string(name), known)
+}
+
+var tierKeys = []string{"mode", "batch", "lowWater", "windowCoupled", "returnIdleAfterMs"}
+
+// tier reads the block twoTier.
+func (b section) tier(p *Policy) {
+	p.Kind = TwoTier
+	if !b.isMap("expected an object: a map with mode and batch") {
+		return
+	}
+	mode, ok := b.choice("mode", string(Leased), "got", []string{string(Leased), string(Strict), string(CachedDeny)})
+	p.Tier.Mode = Mode(mode)
+	if !ok {
+		return
+	}
+	if p.Tier.Mode == Leased {
+		if b.find("batch") == nil {
+			b.missing("batch", "leased mode requires lease.batch, a number of at least 1")
+		}
+		p.Tier.Batch = int(b.floor("batch", 1, int64(escrow.MaxCredits), 0))
+		p.Tier.LowWater = b.number("lowWater", aCount, 0)
+		p.Tier.WindowCoupled = b.boolean("windowCoupled")
+		p.Tier.ReturnIdleAfter = escrow.Millis(math.Ceil(b.number("returnIdleAfterMs", idleTime, 0)))
+	}
+	b.rest("mode "+mode, tierKeys)
+}
+
+// federated reads the block of that name.
+func (b section) federated(p *Policy) {
+	p.Kind = Federated
+	if !b.isMap("expected an object: a map with batch") {
+		return
+	}
+	if e := b.find("region"); e != nil && e.node.kind != text {
+		b.remark(e.node.line, b.at.to("region"), "got %v: must be a string", &e.node)
+	}
+	b.prefix()
+	p.Batch = int(b.floor("batch", 1, int64(escrow.MaxCredits), defaultFederatedBatch))
+	b.rest("federated", []string{"region", "batch", "prefix"})
+}
+
+var guardKeys = []string{"minLimit", "maxLimit", "initialLimit", "algorithm", "rttWindow", "smoothing", "tolerance", "backoffRatio"}
+
+// guard reads the block concurrency.
+func (b section) guard(p *Policy) {
+	p.Kind = Guarded
+	if !b.isMap("expected an object: a map with minLimit and maxLimit") {
+		return
+	}
+	c := concurrency.DefaultConfig()
+	c.MinLimit = int(b.floor("minLimit", 1, concurrency.MaxMaxLimit, int64(c.MinLimit)))
+	c.MaxLimit = int(b.floor("maxLimit", 1, concurrency.MaxMaxLimit, int64(c.MaxLimit)))
+	c.InitialLimit = int(b.floor("initialLimit", 1, concurrency.MaxMaxLimit, int64(c.MinLimit)))
+	name, _ := b.choice("algorithm", string(c.Algorithm), "got", []string{string(concurrency.Gradient2), string(concurrency.AIMD)})
+	c.Algorithm = concurrency.Algorithm(name)
+	c.RTTWindow = int(b.floor("rttWindow", 1, concurrency.MaxRTTWindow, int64(c.RTTWindow)))
+	c.Smoothing = b.number("smoothing", aboveZero1, c.Smoothing)
+	c.Tolerance = b.number("tolerance", oneOrMore, c.Tolerance)
+	c.BackoffRatio = b.number("backoffRatio", halfToBelow, c.BackoffRatio)
+	switch {
+	case c.MaxLimit < c.MinLimit:
+		b.refuse(b.line, b.at, "maxLimit: got %d: must be at least minLimit, which is %d", c.MaxLimit, c.MinLimit)
+	case c.InitialLimit < c.MinLimit || c.InitialLimit > c.MaxLimit:
+		b.refuse(b.line, b.at, "initialLimit: got %d: must be from minLimit (%d) to maxLimit (%d)", c.InitialLimit, c.MinLimit, c.MaxLimit)
+	}
+	p.Guard = c
+	b.rest("concurrency", guardKeys)
 }

@@ -62,14 +62,19 @@ func (n *node) String() string {
 }
 
 // A path is the way from the top of a file to a value. It is spelled out only
-// when a problem needs it. nil is the top.
+// when a problem needs it. nil is the file as a whole.
 type path struct {
 	up  *path
 	key string
 }
 
+// config is the top of every file.
+var config = &path{key: "config"}
+
 func (p *path) to(key string) *path { return &path{p, key} }
 
+// String spells the path as the ThrottleKit contract does in its errors:
+// config.limiters[NAME].twoTier.batch.
 func (p *path) String() string {
 	if p == nil {
 		return ""
@@ -78,8 +83,11 @@ func (p *path) String() string {
 	if !plainKey.MatchString(key) {
 		key = strconv.Quote(clip(key))
 	}
-	if p.up == nil {
+	switch {
+	case p.up == nil:
 		return key
+	case p.up.up == config && p.up.key == "limiters":
+		return p.up.String() + "[" + key + "]"
 	}
 	return p.up.String() + "." + key
 }
@@ -103,29 +111,39 @@ func clip(s string) string {
 // A tree reads the notation of one file and reports what no notation may have.
 type tree struct {
 	file     string
-	problems Problems
+	strict   bool     // the file is of version 2
+	problems Problems // what the file is refused for
+	remarks  Problems // these are problems if the file is read strictly, else warnings
+	warnings Problems
 }
 
 func (t *tree) refuse(line int, at *path, format string, args ...any) {
 	t.problems.add(t.file, line, at, format, args...)
 }
 
-// admits reports whether a key may enter a mapping that has the keys in seen,
-// each with its line, and records it there.
-func (t *tree) admits(seen map[string]int, key string, line int, at *path) bool {
-	if forbidden(key) {
-		t.refuse(line, at.to(key), "got a reserved key: the ThrottleKit contract refuses it at every level")
-		return false
-	}
-	if first, again := seen[key]; again {
-		t.refuse(line, at.to(key), "got it a second time: it is already on line %d, and each key may appear once", first)
-		return false
-	}
-	seen[key] = line
-	return true
+// remark reports what the contract lets pass.
+func (t *tree) remark(line int, at *path, format string, args ...any) {
+	t.remarks.add(t.file, line, at, format, args...)
 }
 
-// tooDeep reports a mapping or list that is nested deeper than maxDepth.
+// put adds an entry to a mapping that has the keys in seen, each with its place
+// among the entries. The later one of a key takes the place of the earlier one.
+func (t *tree) put(n *node, seen map[string]int, key string, line int, value node, at *path) {
+	if forbidden(key) {
+		t.refuse(line, at.to(key), "got a reserved key: the ThrottleKit contract refuses it at every level")
+		return
+	}
+	i, again := seen[key]
+	if !again {
+		seen[key] = len(n.entries)
+		n.entries = append(n.entries, entry{key, line, value})
+		return
+	}
+	t.remark(line, at.to(key), "got it a second time: it is on line %d too, and the last one counts", n.entries[i].line)
+	n.entries[i] = entry{key, line, value}
+}
+
+// tooDeep reports a mapping that is nested deeper than maxDepth.
 func (t *tree) tooDeep(depth, line int, at *path) bool {
 	if depth <= maxDepth {
 		return false

@@ -7,8 +7,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// yaml reads a YAML document. Scalars mean what they mean in the contract's
-// subset: only null, true, false and decimal numbers are no strings.
+// yaml reads a YAML document, of a file of version 2. Scalars mean what they mean
+// in the contract's subset: only null, true, false and decimal numbers are no
+// strings.
 func (t *tree) yaml(data []byte) (node, bool) {
 	lines := lineReader{rest: data}
 	dec := yaml.NewDecoder(&lines)
@@ -28,7 +29,7 @@ func (t *tree) yaml(data []byte) (node, bool) {
 	case !errors.Is(err, io.EOF):
 		t.badYAML(data, lines.read, err)
 	}
-	return t.fromYAML(doc.Content[0], 1, nil), true
+	return t.fromYAML(doc.Content[0], 1, config), true
 }
 
 func (t *tree) fromYAML(y *yaml.Node, depth int, at *path) node {
@@ -79,9 +80,7 @@ func (t *tree) yamlMapping(y *yaml.Node, depth int, at *path) node {
 			t.refuse(key.Line, at, "got a map or list as a key: a key is a word or a string")
 			continue
 		}
-		if t.admits(seen, key.Value, key.Line, at) {
-			n.entries = append(n.entries, entry{key.Value, key.Line, t.fromYAML(value, depth+1, at.to(key.Value))})
-		}
+		t.put(&n, seen, key.Value, key.Line, t.fromYAML(value, depth+1, at.to(key.Value)), at)
 	}
 	return n
 }

@@ -23,7 +23,7 @@ import (
 // noon is what the clocks of a test cluster show: 2026-08-01T12:00:00Z.
 const noon clock.Millis = 1_785_585_600_000
 
-const onePolicy = `version: 1
+const onePolicy = `version: 2
 limiters:
   api:
     strategy: fixedWindow
@@ -31,7 +31,7 @@ limiters:
     period: 1m
 `
 
-const twoPolicies = `version: 1
+const twoPolicies = `version: 2
 limiters:
   api:
     strategy: fixedWindow
