@@ -19,28 +19,29 @@ const module = "github.com/tkcoord/tkcoord"
 // imports point down. What is not listed here may be imported by nobody but
 // itself.
 var mayImport = map[string][]string{
-	"internal/bug": {},
-	"fsm/clock":    {"internal/bug"},
-	"escrow":       {"fsm/clock", "internal/bug"},
-	"strategy":     {"escrow", "fsm/clock"},
-	"concurrency":  {"escrow", "fsm/clock"},
-	"policy":       {"escrow", "strategy", "concurrency", "fsm/clock"},
-	"monitor":      {"strategy"},
-	"fsm":          {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
-	"edge":         {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "internal/bug"},
-	"transport":    {"fsm", "escrow", "policy", "internal/bug"},
-	"api":          {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},
-	"cmd":          {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
-	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"internal/bug":  {},
+	"fsm/clock":     {"internal/bug"},
+	"escrow":        {"fsm/clock", "internal/bug"},
+	"escrow/sizing": {},
+	"strategy":      {"escrow", "fsm/clock"},
+	"concurrency":   {"escrow", "fsm/clock"},
+	"policy":        {"escrow", "strategy", "concurrency", "fsm/clock"},
+	"monitor":       {"strategy"},
+	"fsm":           {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"edge":          {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "internal/bug"},
+	"transport":     {"fsm", "escrow", "policy", "internal/bug"},
+	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},
+	"cmd":           {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
+	"jepsen":        {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 }
 
 // pure are the packages that are values in, values out.
-var pure = []string{"fsm/clock", "escrow", "strategy", "concurrency", "policy", "fsm"}
+var pure = []string{"fsm/clock", "escrow", "escrow/sizing", "strategy", "concurrency", "policy", "fsm"}
 
 // doubles are those of them that compute in IEEE doubles, as the ThrottleKit
 // contract does, in an order that is the same on every architecture. policy
-// only holds such numbers.
-var doubles = []string{"strategy", "concurrency", "policy"}
+// only holds such numbers, and the sizes of leases are nobody's state.
+var doubles = []string{"strategy", "concurrency", "policy", "escrow/sizing"}
 
 // impure is what they must not know. escrow's leases use sync/atomic: they are
 // spent by many goroutines of an edge.
