@@ -94,10 +94,14 @@ func (e *Edge) answered(k *Key, a *tkcoordv1.Answer, stamp clock.Millis, sent, n
 		k.missed.CompareAndSwap(int64(k.noted), 0)
 	}
 	pre := prefetch(k.size, k.rest(now), e.cfg.Horizon, escrow.Credits(a.Limit), k.local)
-	k.low.Store(lowWater(pre, l.Left(), escrow.Credits(a.Left)))
+	low := lowWater(pre, l.Left(), escrow.Credits(a.Left))
+	if b := k.limiter.batch.Load(); b != nil {
+		pre, low = escrow.Credits(b.Size), b.lowWater(escrow.Credits(a.Left))
+	}
+	k.low.Store(low)
 
-	capped := ttl < left-clock.Resolution
-	e.renewals(k, l, sent, capped)
+	k.capped = ttl < left-clock.Resolution
+	e.renewals(k, l, sent, k.capped)
 	k.backAt = 0
 	if short && l.Left() > pre {
 		k.backAt = now + clock.Nanos(shortHold)

@@ -115,12 +115,18 @@ func (e *Edge) ask(k *Key, now clock.Nanos) *tkcoordv1.Ask {
 		return nil
 	}
 	k.sent, k.next = t, k.size
-	if k.since != 0 {
+	batch := k.limiter.batch.Load()
+	if k.since != 0 && batch == nil {
 		k.next = nextSize(k.size, demand(t.Used-k.then+need, now-k.since, e.cfg.Horizon))
 	}
 	gone := t.Used + t.Returned
 	wish := need
-	if !k.retire && !e.retiring {
+	switch {
+	case k.retire || e.retiring:
+	case batch != nil:
+		wish = batch.wants(need, k.carried(l, now), low)
+		need = wish // all of it, also where the owner would share what is left
+	default:
 		wish += prefetch(k.next, k.rest(now), e.cfg.Horizon, limit, k.local)
 	}
 	ask := &tkcoordv1.Ask{

@@ -39,8 +39,8 @@ func (k *Key) Check(ctx context.Context, n int64) (Decision, error) {
 	from := FromCredits
 	for range maxRounds {
 		at := k.edge.now()
-		if k.spend(at, n) {
-			return k.decision(at, true, from), nil
+		if left, ok := k.spend(at, n); ok {
+			return k.decision(at, true, from, left), nil
 		}
 		if d, known, err := k.remembered(at, n, from); known {
 			return d, err
@@ -109,7 +109,7 @@ func (k *Key) tooLarge(at clock.Nanos, n int64) bool {
 
 // denial is the answer no.
 func (k *Key) denial(at clock.Nanos, from Source) Decision {
-	d := k.decision(at, false, from)
+	d := k.decision(at, false, from, k.held(at))
 	d.Allowed = k.limiter.deny()
 	d.Shadow = d.Allowed
 	return d

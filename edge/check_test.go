@@ -23,7 +23,7 @@ func TestCheckAnswers(t *testing.T) {
 			t.Errorf("the first check took %v, want one round trip of %v", took, b.rtt)
 		}
 		want := Decision{
-			Allowed: true, Limit: 100, Remaining: 99, ResetAt: start.Truncate(time.Minute).Add(time.Minute),
+			Allowed: true, Limit: 100, Remaining: 99, Held: 0, Left: 99, ResetAt: start.Truncate(time.Minute).Add(time.Minute),
 			ResetAfter: d.ResetAfter, Window: time.Minute, Source: FromExchange,
 		}
 		if d.ResetAt = d.ResetAt.In(want.ResetAt.Location()); d != want {

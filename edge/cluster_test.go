@@ -185,13 +185,11 @@ func quietConfig() Config {
 // connect opens an edge on an exchange function and closes it with the test.
 func connect(tb testing.TB, cfg Config, exchange func(context.Context, *tkcoordv1.ExchangeRequest) (*tkcoordv1.ExchangeResponse, error)) *Edge {
 	tb.Helper()
-	if err := cfg.Validate(); err != nil {
+	cfg.Addresses, cfg.Exchange = nil, exchange
+	e, err := Open(tb.Context(), cfg)
+	if err != nil {
 		tb.Fatal(err)
 	}
-	e := newEdge(cfg)
-	e.exchange = exchange
-	e.start()
-	<-e.greeted
 	tb.Cleanup(func() { _ = e.Close() })
 	return e
 }

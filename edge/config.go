@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	crand "crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"go.opentelemetry.io/otel/metric"
@@ -47,6 +49,11 @@ type Config struct {
 	TLS *tls.Config
 	// DialOptions come after the edge's own, so they win.
 	DialOptions []grpc.DialOption
+	// Exchange asks the coordinator once, as the call Edge/Exchange does, with its
+	// errors. It takes the place of Addresses, TLS and DialOptions in a process that
+	// has a way to the cluster of its own, as a node has. Such an edge learns of
+	// changed policies with its answers only. nil connects to Addresses.
+	Exchange func(context.Context, *tkcoordv1.ExchangeRequest) (*tkcoordv1.ExchangeResponse, error)
 
 	// Fail decides when there are neither credits nor a coordinator, and never
 	// else. FailOpen gives up the limit for as long as the coordinator is away.
@@ -136,7 +143,8 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(len(c.Addresses) > 0, "Addresses: none given")
+	check(len(c.Addresses) > 0 || c.Exchange != nil, "Addresses: none given")
+	check(len(c.Addresses) == 0 || c.Exchange == nil, "Exchange: given beside Addresses, want one of the two")
 	for i, a := range c.Addresses {
 		check(a != "" && strings.TrimSpace(a) == a, "Addresses[%d]: %q is not an address", i, a)
 	}

@@ -16,12 +16,13 @@ func TestValidateReportsEverything(t *testing.T) {
 		t.Error("Open(Config{}) succeeded")
 	}
 	c = Config{Addresses: []string{"a:1", " b:2"}, EdgeID: "a\nb", Fail: 7, MaxKeys: -1, Rates: clock.Rates{Drift: -1}}
+	c.Exchange = (&cluster{}).exchange
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("Validate() = nil")
 	}
 	for _, field := range []string{
-		"Addresses[1]", "EdgeID", "Fail", "MaxKeys", "IdleAfter", "Horizon", "AttemptTimeout", "Rates", "Monotonic", "Logger",
+		"Addresses[1]", "Exchange", "EdgeID", "Fail", "MaxKeys", "IdleAfter", "Horizon", "AttemptTimeout", "Rates", "Monotonic", "Logger",
 	} {
 		if !strings.Contains(err.Error(), field+":") {
 			t.Errorf("nothing about %s in:\n%v", field, err)

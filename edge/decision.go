@@ -16,6 +16,9 @@ type Decision struct {
 	// edge holds and what nobody held when the coordinator last answered. Never
 	// above Limit.
 	Remaining int64
+	// Held is what this edge holds, and Left what nobody held when the coordinator
+	// last answered: the parts of Remaining.
+	Held, Left int64
 	// ResetAt is the end of the window on the cluster clock, and ResetAfter how
 	// far away that is. Zero while they are not known.
 	ResetAt    time.Time
@@ -73,19 +76,23 @@ func (k *Key) exhausted(at clock.Nanos) bool {
 	return v != nil && v.spent && at < v.rollAt
 }
 
-// decision describes the key as it stands at a reading.
-func (k *Key) decision(at clock.Nanos, allowed bool, from Source) Decision {
-	d := Decision{Allowed: allowed, Source: from}
+// held returns the credits that can be spent at a reading.
+func (k *Key) held(at clock.Nanos) escrow.Credits {
+	if l := k.lease.Load(); l != nil && !l.Expired(at) {
+		return l.Left()
+	}
+	return 0
+}
+
+// decision describes the key as it stands at a reading, with held credits left.
+func (k *Key) decision(at clock.Nanos, allowed bool, from Source, held escrow.Credits) Decision {
+	d := Decision{Allowed: allowed, Source: from, Held: int64(held)}
 	v := k.verdict.Load()
 	if v == nil || v.err != nil {
 		return d
 	}
-	d.Limit = int64(v.limit)
-	remaining := v.left
-	if l := k.lease.Load(); l != nil {
-		remaining += l.Left()
-	}
-	d.Remaining = int64(min(remaining, v.limit))
+	d.Limit, d.Left = int64(v.limit), int64(v.left)
+	d.Remaining = int64(min(v.left+held, v.limit))
 	d.ResetAt = time.UnixMilli(int64(v.end))
 	d.ResetAfter = time.Duration(max(0, v.rollAt-at))
 	d.Window = time.Duration(v.length) * time.Millisecond

@@ -46,8 +46,7 @@ type Edge struct {
 	stop    atomic.Pointer[error] // why nothing is asked any more
 	outcast atomic.Int64          // reading until which another process has this edge's name; 0 for not at all
 
-	// exchange asks the coordinator once; nodes is nil where a test takes its
-	// place.
+	// exchange asks the coordinator once; nodes is nil where Config.Exchange does.
 	exchange func(context.Context, *tkcoordv1.ExchangeRequest) (*tkcoordv1.ExchangeResponse, error)
 	nodes    *nodes
 
@@ -98,8 +97,10 @@ func Open(ctx context.Context, cfg Config) (*Edge, error) {
 		return nil, fmt.Errorf("open edge: %w", err)
 	}
 	e := newEdge(cfg)
-	e.nodes = newNodes(cfg)
-	e.exchange = e.nodes.exchange
+	if e.exchange == nil {
+		e.nodes = newNodes(cfg)
+		e.exchange = e.nodes.exchange
+	}
 	if err := e.instrument(cfg.Meter); err != nil {
 		return nil, fmt.Errorf("open edge: %w", err)
 	}
@@ -114,7 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Edge, error) {
 // newEdge returns an edge that does nothing yet.
 func newEdge(cfg Config) *Edge {
 	return &Edge{
-		now: cfg.Monotonic, onAdmit: cfg.OnAdmit, cfg: cfg, log: cfg.Logger.With("edge", cfg.EdgeID),
+		now: cfg.Monotonic, onAdmit: cfg.OnAdmit, exchange: cfg.Exchange, cfg: cfg, log: cfg.Logger.With("edge", cfg.EdgeID),
 		seed: maphash.MakeSeed(), queue: queue{wake: make(chan struct{}, 1)},
 		cancel: func() {}, greeted: make(chan struct{}), halted: make(chan struct{}), metrics: func() {},
 		limiters: make(map[string]*Limiter), rates: cfg.Rates, incarnation: randomIncarnation(), hello: true,

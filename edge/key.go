@@ -54,25 +54,29 @@ const (
 func (k *Key) Allow(n int64) bool {
 	n = max(n, 1)
 	at := k.edge.now()
-	if k.spend(at, n) {
+	if _, ok := k.spend(at, n); ok {
 		return true
 	}
 	return k.miss(at, n)
 }
 
-// spend admits n from the credits in hand at the reading at.
-func (k *Key) spend(at clock.Nanos, n int64) bool {
+// spend admits n from the credits in hand at the reading at, and tells what is
+// left of them.
+func (k *Key) spend(at clock.Nanos, n int64) (left escrow.Credits, ok bool) {
 	l := k.lease.Load()
-	if l == nil || !l.Spend(at, escrow.Credits(n)) {
-		return false
+	if l == nil {
+		return 0, false
 	}
-	if int64(l.Left()) <= k.low.Load() {
+	if left, ok = l.Take(at, escrow.Credits(n)); !ok {
+		return 0, false
+	}
+	if int64(left) <= k.low.Load() {
 		k.kick()
 	}
 	if f := k.edge.onAdmit; f != nil {
 		f(k.limiter.policy, k.name, n, l.Window(), at)
 	}
-	return true
+	return left, true
 }
 
 // miss answers for Allow when there are not enough credits in hand.

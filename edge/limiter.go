@@ -17,8 +17,9 @@ type Limiter struct {
 	keys   *table
 	err    error // why no key of it can be asked about
 
-	limit   atomic.Int64 // of the policy, by its newest answer; 0 while unknown
-	unknown atomic.Int64 // reading until which the policy counts as unknown
+	batch   atomic.Pointer[Batch] // nil follows demand
+	limit   atomic.Int64          // of the policy, by its newest answer; 0 while unknown
+	unknown atomic.Int64          // reading until which the policy counts as unknown
 
 	denied, shadowed, failedOpen, failedClosed atomic.Int64
 

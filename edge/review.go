@@ -15,6 +15,7 @@ type schedule struct {
 	due      clock.Nanos // place in the heap
 	place    int         // in the heap, counted from 1; 0 if it is not in it
 	rollAt   clock.Nanos // when the window ends, about
+	capped   bool        // the lease ends long before the window and can be renewed
 	renewAt  clock.Nanos // when to ask for more time
 	backAt   clock.Nanos // when to give back what a short grant brought; 0 for never
 	activeAt clock.Nanos // when use was last seen
@@ -57,12 +58,13 @@ func (e *Edge) plan(k *Key, l *escrow.Lease, now clock.Nanos) {
 // enter sets the time of the next review, if there is to be one.
 func (e *Edge) enter(k *Key, l *escrow.Lease, now clock.Nanos) {
 	due := never
-	idleAt := k.activeAt + clock.Nanos(e.cfg.IdleAfter)
+	batch := k.limiter.batch.Load()
+	idleAt := k.activeAt + k.limiter.idleAfter()
 	t := l.Totals()
 	if idleAt > now {
 		due = min(k.renewAt, k.rollAt)
 	}
-	if now < k.rollAt && (l.Left() > 0 || t.Used != k.told.Used || t.Returned != k.told.Returned) {
+	if now < k.rollAt && (l.Left() > 0 && !(batch.keeps() && idleAt <= now) || t.Used != k.told.Used || t.Returned != k.told.Returned) {
 		due = min(due, idleAt)
 	}
 	if k.backAt != 0 {
@@ -86,9 +88,10 @@ func (e *Edge) review(k *Key, now clock.Nanos) {
 		k.usedSeen, k.activeAt = used, now
 		k.wanted.Store(false)
 	}
-	idle := now-k.activeAt >= clock.Nanos(e.cfg.IdleAfter)
+	idle := now-k.activeAt >= k.limiter.idleAfter()
+	batch := k.limiter.batch.Load()
 	switch {
-	case now >= k.rollAt && idle:
+	case now >= k.rollAt && (idle || batch != nil):
 		// What it held cannot be spent any more, and its totals stay known until
 		// the cluster says that the window is over.
 		return
@@ -96,9 +99,11 @@ func (e *Edge) review(k *Key, now clock.Nanos) {
 		e.askAbout(k, false)
 		return
 	case idle:
-		l.Return(l.Left())
+		if !batch.keeps() {
+			l.Return(l.Left())
+		}
 		if t := l.Totals(); t.Used != k.told.Used || t.Returned != k.told.Returned {
-			e.askAbout(k, true)
+			e.askAbout(k, !batch.keeps())
 		}
 		return
 	}
@@ -115,10 +120,17 @@ func (e *Edge) review(k *Key, now clock.Nanos) {
 // came short of its need what exceeds the prefetch.
 func (e *Edge) giveBack(k *Key, l *escrow.Lease, now clock.Nanos) bool {
 	limit := escrow.Credits(k.limiter.limit.Load())
+	batch := k.limiter.batch.Load()
 	if k.backAt != 0 && now >= k.backAt {
 		k.backAt = 0
 		keep := prefetch(k.size, k.rest(now), e.cfg.Horizon, limit, k.local)
+		if batch != nil {
+			keep = escrow.Credits(batch.Size)
+		}
 		return l.Return(l.Left()-keep) > 0
+	}
+	if batch != nil {
+		return false
 	}
 	span := now - k.keepFrom
 	if span < clock.Nanos(e.cfg.IdleAfter) {

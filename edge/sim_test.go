@@ -123,6 +123,15 @@ func (w *world) newEdge(id string) *simEdge {
 	cfg.Monotonic = func() clock.Nanos { return atRate(w.real, s.ppm) }
 	cfg.OnAdmit = w.admitted
 	s.Edge = newEdge(cfg)
+	if rapid.Bool().Draw(w.t, "batches") {
+		b := Batch{Size: rapid.Int64Range(1, 12).Draw(w.t, "size"), LowWater: rapid.Int64Range(0, 6).Draw(w.t, "low")}
+		if rapid.Bool().Draw(w.t, "returns") {
+			b.ReturnIdle = 100 * time.Millisecond
+		}
+		if err := s.Limiter(simPolicy).SetBatch(b); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	s.exchange = func(context.Context, *tkcoordv1.ExchangeRequest) (*tkcoordv1.ExchangeResponse, error) {
 		return nil, errDown
 	}
@@ -232,7 +241,7 @@ func (w *world) join(s *simEdge, key string, n int64) {
 		return
 	}
 	at := s.now()
-	if k.spend(at, n) {
+	if _, ok := k.spend(at, n); ok {
 		return
 	}
 	if _, known, _ := k.remembered(at, n, FromCredits); known {

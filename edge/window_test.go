@@ -32,8 +32,8 @@ func TestAllowKeepsGoing(t *testing.T) {
 		if denied > 25*10 {
 			t.Errorf("%d of 25000 requests denied, want no more than a few in each of 25 windows", denied)
 		}
-		if n := b.count("k") - exchanges; n > 25*8 {
-			t.Errorf("%d exchanges in 25 s, want at most 8 a second", n)
+		if n := b.count("k") - exchanges; n > 25*10 {
+			t.Errorf("%d exchanges in 25 s, want at most ten a second", n)
 		}
 	}, perWindow("p", 10_000, time.Second))
 }

@@ -38,16 +38,23 @@ func (l *Lease) Window() Window { return l.window }
 // shows a time before the deadline and so many are left. It takes all or
 // nothing. The admission happens at the instant of the reading.
 func (l *Lease) Spend(at Nanos, n Credits) bool {
+	_, ok := l.Take(at, n)
+	return ok
+}
+
+// Take is Spend that also tells what it left, which no other Take is told too
+// unless credits were added in between. Without ok, left is 0.
+func (l *Lease) Take(at Nanos, n Credits) (left Credits, ok bool) {
 	if int64(at) >= l.deadline.Load() {
-		return false
+		return 0, false
 	}
 	for {
 		left := l.left.Load()
 		if left < int64(n) {
-			return false
+			return 0, false
 		}
 		if l.left.CompareAndSwap(left, left-int64(n)) {
-			return true
+			return Credits(left - int64(n)), true
 		}
 	}
 }
