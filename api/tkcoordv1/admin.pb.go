@@ -579,13 +579,24 @@ func (x *GetPoliciesResponse) GetPolicies() []*PolicyStatus {
 	return nil
 }
 
+// A policy. What its kind does not use is absent.
 type Policy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Strategy      string                 `protobuf:"bytes,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
-	Limit         int64                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
-	Cadence       *Cadence               `protobuf:"bytes,4,opt,name=cadence,proto3" json:"cadence,omitempty"`
-	MaxKeys       int64                  `protobuf:"varint,5,opt,name=max_keys,json=maxKeys,proto3" json:"max_keys,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// gcra, tokenBucket, fixedWindow, slidingWindow, slidingWindowLog or quota. Empty
+	// for a meter, and for a policy that limits nothing but concurrency.
+	Strategy string `protobuf:"bytes,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// Credits in each window of cadence, or the budget of a meter. 0 for strategies
+	// that do not count in windows.
+	Limit         int64    `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Cadence       *Cadence `protobuf:"bytes,4,opt,name=cadence,proto3" json:"cadence,omitempty"`
+	MaxKeys       int64    `protobuf:"varint,5,opt,name=max_keys,json=maxKeys,proto3" json:"max_keys,omitempty"`
+	Kind          string   `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"` // plain, twoTier, federated, meter, guarded; empty is plain
+	Rate          *Rate    `protobuf:"bytes,7,opt,name=rate,proto3" json:"rate,omitempty"`
+	Tier          *Tier    `protobuf:"bytes,8,opt,name=tier,proto3" json:"tier,omitempty"`
+	Batch         int64    `protobuf:"varint,9,opt,name=batch,proto3" json:"batch,omitempty"` // of a federated policy: credits that a node asks for
+	Meter         string   `protobuf:"bytes,10,opt,name=meter,proto3" json:"meter,omitempty"` // tokenBudget, fleetBudget
+	Guard         *Guard   `protobuf:"bytes,11,opt,name=guard,proto3" json:"guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -655,6 +666,312 @@ func (x *Policy) GetMaxKeys() int64 {
 	return 0
 }
 
+func (x *Policy) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Policy) GetRate() *Rate {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *Policy) GetTier() *Tier {
+	if x != nil {
+		return x.Tier
+	}
+	return nil
+}
+
+func (x *Policy) GetBatch() int64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *Policy) GetMeter() string {
+	if x != nil {
+		return x.Meter
+	}
+	return ""
+}
+
+func (x *Policy) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
+// The parameters of a strategy that does not count in windows: gcra, tokenBucket,
+// slidingWindow, slidingWindowLog, and a quota that is rolling.
+type Rate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limit         float64                `protobuf:"fixed64,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	PeriodMs      float64                `protobuf:"fixed64,2,opt,name=period_ms,json=periodMs,proto3" json:"period_ms,omitempty"`
+	Burst         float64                `protobuf:"fixed64,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	Capacity      float64                `protobuf:"fixed64,4,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	RefillPerSec  float64                `protobuf:"fixed64,5,opt,name=refill_per_sec,json=refillPerSec,proto3" json:"refill_per_sec,omitempty"`
+	Buckets       int64                  `protobuf:"varint,6,opt,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rate) Reset() {
+	*x = Rate{}
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rate) ProtoMessage() {}
+
+func (x *Rate) ProtoReflect() protoreflect.Message {
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rate.ProtoReflect.Descriptor instead.
+func (*Rate) Descriptor() ([]byte, []int) {
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Rate) GetLimit() float64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Rate) GetPeriodMs() float64 {
+	if x != nil {
+		return x.PeriodMs
+	}
+	return 0
+}
+
+func (x *Rate) GetBurst() float64 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Rate) GetCapacity() float64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *Rate) GetRefillPerSec() float64 {
+	if x != nil {
+		return x.RefillPerSec
+	}
+	return 0
+}
+
+func (x *Rate) GetBuckets() int64 {
+	if x != nil {
+		return x.Buckets
+	}
+	return 0
+}
+
+// How nodes decide on a twoTier policy. All but mode is for mode leased.
+type Tier struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Mode              string                 `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"` // strict, cached-deny, leased
+	Batch             int64                  `protobuf:"varint,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	LowWater          float64                `protobuf:"fixed64,3,opt,name=low_water,json=lowWater,proto3" json:"low_water,omitempty"`
+	WindowCoupled     bool                   `protobuf:"varint,4,opt,name=window_coupled,json=windowCoupled,proto3" json:"window_coupled,omitempty"`
+	ReturnIdleAfterMs int64                  `protobuf:"varint,5,opt,name=return_idle_after_ms,json=returnIdleAfterMs,proto3" json:"return_idle_after_ms,omitempty"` // 0: never
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Tier) Reset() {
+	*x = Tier{}
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tier) ProtoMessage() {}
+
+func (x *Tier) ProtoReflect() protoreflect.Message {
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tier.ProtoReflect.Descriptor instead.
+func (*Tier) Descriptor() ([]byte, []int) {
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Tier) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Tier) GetBatch() int64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *Tier) GetLowWater() float64 {
+	if x != nil {
+		return x.LowWater
+	}
+	return 0
+}
+
+func (x *Tier) GetWindowCoupled() bool {
+	if x != nil {
+		return x.WindowCoupled
+	}
+	return false
+}
+
+func (x *Tier) GetReturnIdleAfterMs() int64 {
+	if x != nil {
+		return x.ReturnIdleAfterMs
+	}
+	return 0
+}
+
+// The concurrency that a guarded policy admits.
+type Guard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MinLimit      int64                  `protobuf:"varint,1,opt,name=min_limit,json=minLimit,proto3" json:"min_limit,omitempty"`
+	MaxLimit      int64                  `protobuf:"varint,2,opt,name=max_limit,json=maxLimit,proto3" json:"max_limit,omitempty"`
+	InitialLimit  int64                  `protobuf:"varint,3,opt,name=initial_limit,json=initialLimit,proto3" json:"initial_limit,omitempty"`
+	Algorithm     string                 `protobuf:"bytes,4,opt,name=algorithm,proto3" json:"algorithm,omitempty"`                   // gradient2, aimd
+	RttWindow     int64                  `protobuf:"varint,5,opt,name=rtt_window,json=rttWindow,proto3" json:"rtt_window,omitempty"` // samples
+	Smoothing     float64                `protobuf:"fixed64,6,opt,name=smoothing,proto3" json:"smoothing,omitempty"`
+	Tolerance     float64                `protobuf:"fixed64,7,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
+	BackoffRatio  float64                `protobuf:"fixed64,8,opt,name=backoff_ratio,json=backoffRatio,proto3" json:"backoff_ratio,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Guard) GetMinLimit() int64 {
+	if x != nil {
+		return x.MinLimit
+	}
+	return 0
+}
+
+func (x *Guard) GetMaxLimit() int64 {
+	if x != nil {
+		return x.MaxLimit
+	}
+	return 0
+}
+
+func (x *Guard) GetInitialLimit() int64 {
+	if x != nil {
+		return x.InitialLimit
+	}
+	return 0
+}
+
+func (x *Guard) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *Guard) GetRttWindow() int64 {
+	if x != nil {
+		return x.RttWindow
+	}
+	return 0
+}
+
+func (x *Guard) GetSmoothing() float64 {
+	if x != nil {
+		return x.Smoothing
+	}
+	return 0
+}
+
+func (x *Guard) GetTolerance() float64 {
+	if x != nil {
+		return x.Tolerance
+	}
+	return 0
+}
+
+func (x *Guard) GetBackoffRatio() float64 {
+	if x != nil {
+		return x.BackoffRatio
+	}
+	return 0
+}
+
 type Cadence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // fixed, calendar-day, calendar-week, calendar-month
@@ -668,7 +985,7 @@ type Cadence struct {
 
 func (x *Cadence) Reset() {
 	*x = Cadence{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[7]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +997,7 @@ func (x *Cadence) String() string {
 func (*Cadence) ProtoMessage() {}
 
 func (x *Cadence) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[7]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +1010,7 @@ func (x *Cadence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cadence.ProtoReflect.Descriptor instead.
 func (*Cadence) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Cadence) GetKind() string {
@@ -741,7 +1058,7 @@ type PolicyStatus struct {
 
 func (x *PolicyStatus) Reset() {
 	*x = PolicyStatus{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[8]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +1070,7 @@ func (x *PolicyStatus) String() string {
 func (*PolicyStatus) ProtoMessage() {}
 
 func (x *PolicyStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[8]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +1083,7 @@ func (x *PolicyStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyStatus.ProtoReflect.Descriptor instead.
 func (*PolicyStatus) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PolicyStatus) GetPolicy() *Policy {
@@ -804,7 +1121,7 @@ type PolicyCounters struct {
 
 func (x *PolicyCounters) Reset() {
 	*x = PolicyCounters{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[9]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1133,7 @@ func (x *PolicyCounters) String() string {
 func (*PolicyCounters) ProtoMessage() {}
 
 func (x *PolicyCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[9]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1146,7 @@ func (x *PolicyCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyCounters.ProtoReflect.Descriptor instead.
 func (*PolicyCounters) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PolicyCounters) GetLiveKeys() int64 {
@@ -907,7 +1224,7 @@ type ApplyPoliciesRequest struct {
 
 func (x *ApplyPoliciesRequest) Reset() {
 	*x = ApplyPoliciesRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[10]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1236,7 @@ func (x *ApplyPoliciesRequest) String() string {
 func (*ApplyPoliciesRequest) ProtoMessage() {}
 
 func (x *ApplyPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[10]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1249,7 @@ func (x *ApplyPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApplyPoliciesRequest) GetPut() []*Policy {
@@ -965,7 +1282,7 @@ type ApplyPoliciesResponse struct {
 
 func (x *ApplyPoliciesResponse) Reset() {
 	*x = ApplyPoliciesResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[11]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1294,7 @@ func (x *ApplyPoliciesResponse) String() string {
 func (*ApplyPoliciesResponse) ProtoMessage() {}
 
 func (x *ApplyPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[11]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1307,7 @@ func (x *ApplyPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApplyPoliciesResponse) GetVersion() uint64 {
@@ -1009,7 +1326,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[12]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1338,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[12]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1351,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TransferLeadershipRequest) GetNodeId() string {
@@ -1053,7 +1370,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[13]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1382,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[13]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1395,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TransferLeadershipResponse) GetLeader() *Leader {
@@ -1097,7 +1414,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[14]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1426,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[14]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1439,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RemoveMemberRequest) GetNodeId() string {
@@ -1140,7 +1457,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[15]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1469,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[15]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1482,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type DigestRequest struct {
@@ -1176,7 +1493,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[16]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1505,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[16]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1518,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type DigestResponse struct {
@@ -1215,7 +1532,7 @@ type DigestResponse struct {
 
 func (x *DigestResponse) Reset() {
 	*x = DigestResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[17]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1544,7 @@ func (x *DigestResponse) String() string {
 func (*DigestResponse) ProtoMessage() {}
 
 func (x *DigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[17]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1557,7 @@ func (x *DigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
 func (*DigestResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DigestResponse) GetIndex() uint64 {
@@ -1275,7 +1592,7 @@ type NodeDigest struct {
 
 func (x *NodeDigest) Reset() {
 	*x = NodeDigest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[18]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1604,7 @@ func (x *NodeDigest) String() string {
 func (*NodeDigest) ProtoMessage() {}
 
 func (x *NodeDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[18]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1617,7 @@ func (x *NodeDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeDigest.ProtoReflect.Descriptor instead.
 func (*NodeDigest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NodeDigest) GetNodeId() string {
@@ -1332,7 +1649,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[19]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1661,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[19]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1674,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type StatsResponse struct {
@@ -1374,7 +1691,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[20]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1703,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[20]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1716,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StatsResponse) GetNodeId() string {
@@ -1446,7 +1763,7 @@ type StateDigestRequest struct {
 
 func (x *StateDigestRequest) Reset() {
 	*x = StateDigestRequest{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[21]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1775,7 @@ func (x *StateDigestRequest) String() string {
 func (*StateDigestRequest) ProtoMessage() {}
 
 func (x *StateDigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[21]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1788,7 @@ func (x *StateDigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDigestRequest.ProtoReflect.Descriptor instead.
 func (*StateDigestRequest) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StateDigestRequest) GetIndex() uint64 {
@@ -1490,7 +1807,7 @@ type StateDigestResponse struct {
 
 func (x *StateDigestResponse) Reset() {
 	*x = StateDigestResponse{}
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[22]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1819,7 @@ func (x *StateDigestResponse) String() string {
 func (*StateDigestResponse) ProtoMessage() {}
 
 func (x *StateDigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tkcoord_v1_admin_proto_msgTypes[22]
+	mi := &file_tkcoord_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1832,7 @@ func (x *StateDigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDigestResponse.ProtoReflect.Descriptor instead.
 func (*StateDigestResponse) Descriptor() ([]byte, []int) {
-	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_tkcoord_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StateDigestResponse) GetDigest() string {
@@ -1585,13 +1902,43 @@ const file_tkcoord_v1_admin_proto_rawDesc = "" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"e\n" +
 	"\x13GetPoliciesResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x124\n" +
-	"\bpolicies\x18\x02 \x03(\v2\x18.tkcoord.v1.PolicyStatusR\bpolicies\"\x98\x01\n" +
+	"\bpolicies\x18\x02 \x03(\v2\x18.tkcoord.v1.PolicyStatusR\bpolicies\"\xcd\x02\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bstrategy\x18\x02 \x01(\tR\bstrategy\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12-\n" +
 	"\acadence\x18\x04 \x01(\v2\x13.tkcoord.v1.CadenceR\acadence\x12\x19\n" +
-	"\bmax_keys\x18\x05 \x01(\x03R\amaxKeys\"\x9d\x01\n" +
+	"\bmax_keys\x18\x05 \x01(\x03R\amaxKeys\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\tR\x04kind\x12$\n" +
+	"\x04rate\x18\a \x01(\v2\x10.tkcoord.v1.RateR\x04rate\x12$\n" +
+	"\x04tier\x18\b \x01(\v2\x10.tkcoord.v1.TierR\x04tier\x12\x14\n" +
+	"\x05batch\x18\t \x01(\x03R\x05batch\x12\x14\n" +
+	"\x05meter\x18\n" +
+	" \x01(\tR\x05meter\x12'\n" +
+	"\x05guard\x18\v \x01(\v2\x11.tkcoord.v1.GuardR\x05guard\"\xab\x01\n" +
+	"\x04Rate\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x01R\x05limit\x12\x1b\n" +
+	"\tperiod_ms\x18\x02 \x01(\x01R\bperiodMs\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\x01R\x05burst\x12\x1a\n" +
+	"\bcapacity\x18\x04 \x01(\x01R\bcapacity\x12$\n" +
+	"\x0erefill_per_sec\x18\x05 \x01(\x01R\frefillPerSec\x12\x18\n" +
+	"\abuckets\x18\x06 \x01(\x03R\abuckets\"\xa5\x01\n" +
+	"\x04Tier\x12\x12\n" +
+	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x14\n" +
+	"\x05batch\x18\x02 \x01(\x03R\x05batch\x12\x1b\n" +
+	"\tlow_water\x18\x03 \x01(\x01R\blowWater\x12%\n" +
+	"\x0ewindow_coupled\x18\x04 \x01(\bR\rwindowCoupled\x12/\n" +
+	"\x14return_idle_after_ms\x18\x05 \x01(\x03R\x11returnIdleAfterMs\"\x84\x02\n" +
+	"\x05Guard\x12\x1b\n" +
+	"\tmin_limit\x18\x01 \x01(\x03R\bminLimit\x12\x1b\n" +
+	"\tmax_limit\x18\x02 \x01(\x03R\bmaxLimit\x12#\n" +
+	"\rinitial_limit\x18\x03 \x01(\x03R\finitialLimit\x12\x1c\n" +
+	"\talgorithm\x18\x04 \x01(\tR\talgorithm\x12\x1d\n" +
+	"\n" +
+	"rtt_window\x18\x05 \x01(\x03R\trttWindow\x12\x1c\n" +
+	"\tsmoothing\x18\x06 \x01(\x01R\tsmoothing\x12\x1c\n" +
+	"\ttolerance\x18\a \x01(\x01R\ttolerance\x12#\n" +
+	"\rbackoff_ratio\x18\b \x01(\x01R\fbackoffRatio\"\x9d\x01\n" +
 	"\aCadence\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
 	"\tperiod_ms\x18\x02 \x01(\x03R\bperiodMs\x12\x1b\n" +
@@ -1671,7 +2018,7 @@ func file_tkcoord_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tkcoord_v1_admin_proto_rawDescData
 }
 
-var file_tkcoord_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_tkcoord_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tkcoord_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),              // 0: tkcoord.v1.StatusRequest
 	(*StatusResponse)(nil),             // 1: tkcoord.v1.StatusResponse
@@ -1680,56 +2027,62 @@ var file_tkcoord_v1_admin_proto_goTypes = []any{
 	(*GetPoliciesRequest)(nil),         // 4: tkcoord.v1.GetPoliciesRequest
 	(*GetPoliciesResponse)(nil),        // 5: tkcoord.v1.GetPoliciesResponse
 	(*Policy)(nil),                     // 6: tkcoord.v1.Policy
-	(*Cadence)(nil),                    // 7: tkcoord.v1.Cadence
-	(*PolicyStatus)(nil),               // 8: tkcoord.v1.PolicyStatus
-	(*PolicyCounters)(nil),             // 9: tkcoord.v1.PolicyCounters
-	(*ApplyPoliciesRequest)(nil),       // 10: tkcoord.v1.ApplyPoliciesRequest
-	(*ApplyPoliciesResponse)(nil),      // 11: tkcoord.v1.ApplyPoliciesResponse
-	(*TransferLeadershipRequest)(nil),  // 12: tkcoord.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 13: tkcoord.v1.TransferLeadershipResponse
-	(*RemoveMemberRequest)(nil),        // 14: tkcoord.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),       // 15: tkcoord.v1.RemoveMemberResponse
-	(*DigestRequest)(nil),              // 16: tkcoord.v1.DigestRequest
-	(*DigestResponse)(nil),             // 17: tkcoord.v1.DigestResponse
-	(*NodeDigest)(nil),                 // 18: tkcoord.v1.NodeDigest
-	(*StatsRequest)(nil),               // 19: tkcoord.v1.StatsRequest
-	(*StatsResponse)(nil),              // 20: tkcoord.v1.StatsResponse
-	(*StateDigestRequest)(nil),         // 21: tkcoord.v1.StateDigestRequest
-	(*StateDigestResponse)(nil),        // 22: tkcoord.v1.StateDigestResponse
-	(*Leader)(nil),                     // 23: tkcoord.v1.Leader
+	(*Rate)(nil),                       // 7: tkcoord.v1.Rate
+	(*Tier)(nil),                       // 8: tkcoord.v1.Tier
+	(*Guard)(nil),                      // 9: tkcoord.v1.Guard
+	(*Cadence)(nil),                    // 10: tkcoord.v1.Cadence
+	(*PolicyStatus)(nil),               // 11: tkcoord.v1.PolicyStatus
+	(*PolicyCounters)(nil),             // 12: tkcoord.v1.PolicyCounters
+	(*ApplyPoliciesRequest)(nil),       // 13: tkcoord.v1.ApplyPoliciesRequest
+	(*ApplyPoliciesResponse)(nil),      // 14: tkcoord.v1.ApplyPoliciesResponse
+	(*TransferLeadershipRequest)(nil),  // 15: tkcoord.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 16: tkcoord.v1.TransferLeadershipResponse
+	(*RemoveMemberRequest)(nil),        // 17: tkcoord.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),       // 18: tkcoord.v1.RemoveMemberResponse
+	(*DigestRequest)(nil),              // 19: tkcoord.v1.DigestRequest
+	(*DigestResponse)(nil),             // 20: tkcoord.v1.DigestResponse
+	(*NodeDigest)(nil),                 // 21: tkcoord.v1.NodeDigest
+	(*StatsRequest)(nil),               // 22: tkcoord.v1.StatsRequest
+	(*StatsResponse)(nil),              // 23: tkcoord.v1.StatsResponse
+	(*StateDigestRequest)(nil),         // 24: tkcoord.v1.StateDigestRequest
+	(*StateDigestResponse)(nil),        // 25: tkcoord.v1.StateDigestResponse
+	(*Leader)(nil),                     // 26: tkcoord.v1.Leader
 }
 var file_tkcoord_v1_admin_proto_depIdxs = []int32{
-	23, // 0: tkcoord.v1.StatusResponse.leader:type_name -> tkcoord.v1.Leader
+	26, // 0: tkcoord.v1.StatusResponse.leader:type_name -> tkcoord.v1.Leader
 	2,  // 1: tkcoord.v1.StatusResponse.members:type_name -> tkcoord.v1.Member
 	3,  // 2: tkcoord.v1.StatusResponse.alarms:type_name -> tkcoord.v1.Alarm
-	8,  // 3: tkcoord.v1.GetPoliciesResponse.policies:type_name -> tkcoord.v1.PolicyStatus
-	7,  // 4: tkcoord.v1.Policy.cadence:type_name -> tkcoord.v1.Cadence
-	6,  // 5: tkcoord.v1.PolicyStatus.policy:type_name -> tkcoord.v1.Policy
-	9,  // 6: tkcoord.v1.PolicyStatus.counters:type_name -> tkcoord.v1.PolicyCounters
-	6,  // 7: tkcoord.v1.ApplyPoliciesRequest.put:type_name -> tkcoord.v1.Policy
-	23, // 8: tkcoord.v1.TransferLeadershipResponse.leader:type_name -> tkcoord.v1.Leader
-	18, // 9: tkcoord.v1.DigestResponse.nodes:type_name -> tkcoord.v1.NodeDigest
-	0,  // 10: tkcoord.v1.Admin.Status:input_type -> tkcoord.v1.StatusRequest
-	4,  // 11: tkcoord.v1.Admin.GetPolicies:input_type -> tkcoord.v1.GetPoliciesRequest
-	10, // 12: tkcoord.v1.Admin.ApplyPolicies:input_type -> tkcoord.v1.ApplyPoliciesRequest
-	12, // 13: tkcoord.v1.Admin.TransferLeadership:input_type -> tkcoord.v1.TransferLeadershipRequest
-	14, // 14: tkcoord.v1.Admin.RemoveMember:input_type -> tkcoord.v1.RemoveMemberRequest
-	16, // 15: tkcoord.v1.Admin.Digest:input_type -> tkcoord.v1.DigestRequest
-	19, // 16: tkcoord.v1.Node.Stats:input_type -> tkcoord.v1.StatsRequest
-	21, // 17: tkcoord.v1.Node.StateDigest:input_type -> tkcoord.v1.StateDigestRequest
-	1,  // 18: tkcoord.v1.Admin.Status:output_type -> tkcoord.v1.StatusResponse
-	5,  // 19: tkcoord.v1.Admin.GetPolicies:output_type -> tkcoord.v1.GetPoliciesResponse
-	11, // 20: tkcoord.v1.Admin.ApplyPolicies:output_type -> tkcoord.v1.ApplyPoliciesResponse
-	13, // 21: tkcoord.v1.Admin.TransferLeadership:output_type -> tkcoord.v1.TransferLeadershipResponse
-	15, // 22: tkcoord.v1.Admin.RemoveMember:output_type -> tkcoord.v1.RemoveMemberResponse
-	17, // 23: tkcoord.v1.Admin.Digest:output_type -> tkcoord.v1.DigestResponse
-	20, // 24: tkcoord.v1.Node.Stats:output_type -> tkcoord.v1.StatsResponse
-	22, // 25: tkcoord.v1.Node.StateDigest:output_type -> tkcoord.v1.StateDigestResponse
-	18, // [18:26] is the sub-list for method output_type
-	10, // [10:18] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 3: tkcoord.v1.GetPoliciesResponse.policies:type_name -> tkcoord.v1.PolicyStatus
+	10, // 4: tkcoord.v1.Policy.cadence:type_name -> tkcoord.v1.Cadence
+	7,  // 5: tkcoord.v1.Policy.rate:type_name -> tkcoord.v1.Rate
+	8,  // 6: tkcoord.v1.Policy.tier:type_name -> tkcoord.v1.Tier
+	9,  // 7: tkcoord.v1.Policy.guard:type_name -> tkcoord.v1.Guard
+	6,  // 8: tkcoord.v1.PolicyStatus.policy:type_name -> tkcoord.v1.Policy
+	12, // 9: tkcoord.v1.PolicyStatus.counters:type_name -> tkcoord.v1.PolicyCounters
+	6,  // 10: tkcoord.v1.ApplyPoliciesRequest.put:type_name -> tkcoord.v1.Policy
+	26, // 11: tkcoord.v1.TransferLeadershipResponse.leader:type_name -> tkcoord.v1.Leader
+	21, // 12: tkcoord.v1.DigestResponse.nodes:type_name -> tkcoord.v1.NodeDigest
+	0,  // 13: tkcoord.v1.Admin.Status:input_type -> tkcoord.v1.StatusRequest
+	4,  // 14: tkcoord.v1.Admin.GetPolicies:input_type -> tkcoord.v1.GetPoliciesRequest
+	13, // 15: tkcoord.v1.Admin.ApplyPolicies:input_type -> tkcoord.v1.ApplyPoliciesRequest
+	15, // 16: tkcoord.v1.Admin.TransferLeadership:input_type -> tkcoord.v1.TransferLeadershipRequest
+	17, // 17: tkcoord.v1.Admin.RemoveMember:input_type -> tkcoord.v1.RemoveMemberRequest
+	19, // 18: tkcoord.v1.Admin.Digest:input_type -> tkcoord.v1.DigestRequest
+	22, // 19: tkcoord.v1.Node.Stats:input_type -> tkcoord.v1.StatsRequest
+	24, // 20: tkcoord.v1.Node.StateDigest:input_type -> tkcoord.v1.StateDigestRequest
+	1,  // 21: tkcoord.v1.Admin.Status:output_type -> tkcoord.v1.StatusResponse
+	5,  // 22: tkcoord.v1.Admin.GetPolicies:output_type -> tkcoord.v1.GetPoliciesResponse
+	14, // 23: tkcoord.v1.Admin.ApplyPolicies:output_type -> tkcoord.v1.ApplyPoliciesResponse
+	16, // 24: tkcoord.v1.Admin.TransferLeadership:output_type -> tkcoord.v1.TransferLeadershipResponse
+	18, // 25: tkcoord.v1.Admin.RemoveMember:output_type -> tkcoord.v1.RemoveMemberResponse
+	20, // 26: tkcoord.v1.Admin.Digest:output_type -> tkcoord.v1.DigestResponse
+	23, // 27: tkcoord.v1.Node.Stats:output_type -> tkcoord.v1.StatsResponse
+	25, // 28: tkcoord.v1.Node.StateDigest:output_type -> tkcoord.v1.StateDigestResponse
+	21, // [21:29] is the sub-list for method output_type
+	13, // [13:21] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_tkcoord_v1_admin_proto_init() }
@@ -1744,7 +2097,7 @@ func file_tkcoord_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tkcoord_v1_admin_proto_rawDesc), len(file_tkcoord_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
