@@ -5,22 +5,27 @@ import (
 	"fmt"
 
 	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // Check reports every broken invariant of the machine, for tests, simulations
 // and audits. It visits every holder of every budget.
 func (m *Machine) Check() error {
 	errs := []error{m.checkHead()}
-	sums := make(map[uint32]*counters)
+	sums := make(map[uint32]*counters) // of all that has an id
+	ids := 0
 	for name, p := range m.policies.sorted() {
 		errs = append(errs, m.checkPolicy(name, p))
 		if p.Counters.overshoot > 0 {
 			errs = append(errs, fmt.Errorf("policy %q was overshot by %d", name, p.Counters.overshoot))
 		}
-		sums[p.id] = &counters{}
+		for _, id := range p.ids() {
+			sums[id] = &counters{}
+			ids++
+		}
 	}
-	if len(m.names) != m.policies.len || len(sums) != m.policies.len {
-		errs = append(errs, fmt.Errorf("%d policies have %d ids and %d names", m.policies.len, len(sums), len(m.names)))
+	if len(m.names) != ids || len(sums) != ids {
+		errs = append(errs, fmt.Errorf("%d policies have %d ids of %d things, and %d names", m.policies.len, len(sums), ids, len(m.names)))
 	}
 	budgets := 0
 	for key, b := range m.budgets.sorted() {
@@ -30,10 +35,17 @@ func (m *Machine) Check() error {
 			s.add(&b.Ledger)
 		}
 	}
+	errs = append(errs, m.checkStates(sums), m.checkSlots(sums))
 	for name, p := range m.policies.sorted() {
 		c, s := p.Counters, sums[p.id]
 		if c.keys != s.keys || c.capacity != s.capacity || c.out != s.out || c.used != s.used {
 			errs = append(errs, fmt.Errorf("policy %q counts %+v, the sums over its ledgers are %+v", name, c, *s))
+		}
+		if p.states != 0 && c.states != sums[p.states].states || p.states == 0 && c.states != 0 {
+			errs = append(errs, fmt.Errorf("policy %q counts %d states and has %+v", name, c.states, sums[p.states]))
+		}
+		if p.guard != nil && p.guard.inflight != sums[p.guard.id].states {
+			errs = append(errs, fmt.Errorf("policy %q counts %d slots and has %d", name, p.guard.inflight, sums[p.guard.id].states))
 		}
 	}
 	edges, sessions := 0, make(map[escrow.HolderID]bool)
@@ -50,6 +62,8 @@ func (m *Machine) Check() error {
 
 func (m *Machine) checkHead() error {
 	switch {
+	case m.index > maxIndex:
+		return fmt.Errorf("index %d is above %d", m.index, uint64(maxIndex))
 	case m.nextHolder == 0 || m.nextHolder > 1<<62 || m.nextPolicy == 0:
 		return fmt.Errorf("holder %d or policy %d comes next", m.nextHolder, m.nextPolicy)
 	case m.forgotten > m.now:
@@ -64,18 +78,37 @@ func (m *Machine) checkHead() error {
 }
 
 func (m *Machine) checkPolicy(name string, p *policyState) error {
+	for _, id := range p.ids() {
+		if id == 0 || id >= m.nextPolicy {
+			return fmt.Errorf("policy %q: id %d was never handed out", name, id)
+		}
+		if m.names[id] != name || p.Name != name {
+			return fmt.Errorf("policy %q has id %d, which means %q", name, id, m.names[id])
+		}
+	}
+	hasStates, guarded := p.Kind == policy.Meter || p.hasCells(), p.Kind == policy.Guarded
 	switch {
-	case p.id == 0 || p.id >= m.nextPolicy:
-		return fmt.Errorf("policy %q: id %d was never handed out", name, p.id)
-	case m.names[p.id] != name || p.Name != name:
-		return fmt.Errorf("policy %q has id %d, which means %q", name, p.id, m.names[p.id])
 	case p.since > m.now:
 		return fmt.Errorf("policy %q: windows may not begin before %d, and now is %d", name, p.since, m.now)
+	case (p.states != 0) != (hasStates && !p.deleted) || (p.guard != nil) != (guarded && !p.deleted):
+		return fmt.Errorf("policy %q of kind %v, deleted %v, has states %d and guard %+v", name, p.Kind, p.deleted, p.states, p.guard)
 	}
-	if err := p.Cadence.Validate(); err != nil {
+	if err := (&policyState{Policy: p.Policy}).prepare(); err != nil {
 		return fmt.Errorf("policy %q: %w", name, err)
 	}
 	return nil
+}
+
+// ids returns every id of the policy.
+func (p *policyState) ids() []uint32 {
+	ids := []uint32{p.id}
+	if p.states != 0 {
+		ids = append(ids, p.states)
+	}
+	if p.guard != nil {
+		ids = append(ids, p.guard.id)
+	}
+	return ids
 }
 
 func (m *Machine) checkSession(id string, s *session) error {

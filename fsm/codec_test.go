@@ -48,6 +48,8 @@ func takeApart(entry []byte) (header, []Command, error) {
 			cmds = append(cmds, Digest{})
 		case KindAlarm:
 			cmds = append(cmds, r.alarm())
+		case KindCheck, KindReserve, KindDebit, KindAdmit, KindRelease, KindHeartbeat:
+			cmds = append(cmds, r.wholeRequest(k))
 		default:
 			return h, nil, fmt.Errorf("kind %d", k)
 		}
@@ -95,6 +97,7 @@ func drawCommand() *rapid.Generator[Command] {
 		return clock.PPM(rapid.Int64Range(0, int64(clock.MaxRate)).Draw(t, "ppm"))
 	})
 	bound := rapid.IntRange(0, math.MaxInt)
+	cost := rapid.Int64Range(1, strategy.MaxCost)
 	ask := rapid.Custom(func(t *rapid.T) Ask {
 		return Ask{
 			Policy: text.Draw(t, "policy"), Key: text.Draw(t, "key"), Window: millis.Draw(t, "window"),
@@ -138,7 +141,7 @@ func drawCommand() *rapid.Generator[Command] {
 		}
 	})
 	return rapid.Custom(func(t *rapid.T) Command {
-		switch Kind(rapid.IntRange(int(KindGenesis), int(KindAlarm)).Draw(t, "kind")) {
+		switch Kind(rapid.IntRange(int(KindGenesis), int(KindHeartbeat)).Draw(t, "kind")) {
 		case KindGenesis:
 			return Genesis{ClusterID: text.Draw(t, "cluster"), Settings: Settings{
 				Rates:        clock.Rates{Drift: ppm.Draw(t, "drift"), Slew: ppm.Draw(t, "slew")},
@@ -160,6 +163,20 @@ func drawCommand() *rapid.Generator[Command] {
 			}
 		case KindAlarm:
 			return Alarm{Kind: text.Draw(t, "kind"), Node: text.Draw(t, "node"), Detail: text.Draw(t, "detail"), Clear: rapid.Bool().Draw(t, "clear")}
+		case KindCheck:
+			return &Check{Policy: text.Draw(t, "policy"), Keys: some(rapid.SliceOfN(text, 0, 3).Draw(t, "keys")), Cost: cost.Draw(t, "cost")}
+		case KindReserve:
+			return &Reserve{Policy: text.Draw(t, "policy"), Key: text.Draw(t, "key"), Wants: cost.Draw(t, "wants")}
+		case KindDebit:
+			return &Debit{Policy: text.Draw(t, "policy"), Key: text.Draw(t, "key"), Tokens: cost.Draw(t, "tokens")}
+		case KindAdmit:
+			c := &Admit{Policy: text.Draw(t, "policy"), Key: text.Draw(t, "key")}
+			copy(c.Nonce[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "nonce"))
+			return c
+		case KindRelease:
+			return &Release{LeaseID: text.Draw(t, "lease"), Dropped: rapid.Bool().Draw(t, "dropped")}
+		case KindHeartbeat:
+			return &Heartbeat{LeaseIDs: some(rapid.SliceOfN(text, 0, 3).Draw(t, "leases"))}
 		}
 		return Digest{}
 	})
@@ -221,6 +238,19 @@ func TestUnreadableIsNotProposed(t *testing.T) {
 		{"deleted name", Policies{Delete: []string{"a", long}}, "delete[1]"},
 		{"alarm kind", Alarm{Kind: long[:65], Node: "n"}, "kind"},
 		{"alarm node", Alarm{Kind: "k", Node: long[:maxNodeIDLen+1]}, "node_id"},
+		{"check of a policy", &Check{Policy: long, Cost: 1}, "policy"},
+		{"keys", &Check{Policy: "p", Keys: make([]string, MaxCheckKeys+1), Cost: 1}, "keys"},
+		{"key of a check", &Check{Policy: "p", Keys: []string{"a", long}, Cost: 1}, "keys[1]"},
+		{"cost", &Check{Policy: "p", Cost: strategy.MaxCost + 1}, "cost"},
+		{"no cost", &Check{Policy: "p"}, "cost"},
+		{"wants", &Reserve{Policy: "p", Wants: -1}, "wants"},
+		{"key of a reserve", &Reserve{Policy: "p", Key: long, Wants: 1}, "key"},
+		{"tokens", &Debit{Policy: "p", Tokens: strategy.MaxCost + 1}, "tokens"},
+		{"debit of a policy", &Debit{Policy: long, Tokens: 1}, "policy"},
+		{"key of an admit", &Admit{Policy: "p", Key: long}, "key"},
+		{"lease id", &Release{LeaseID: long[:MaxLeaseIDLen+1]}, "lease_id"},
+		{"lease ids", &Heartbeat{LeaseIDs: make([]string, MaxLeaseIDs+1)}, "lease_ids"},
+		{"one lease id", &Heartbeat{LeaseIDs: []string{"", long}}, "lease_ids[1]"},
 		{"alarm detail", Alarm{Kind: "k", Node: "n", Detail: long}, "detail"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -8,14 +8,15 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 )
 
-// Counters are sums over the budgets of one policy, in credits. A sum beyond
+// Counters are sums over the keys of one policy, in credits. A sum beyond
 // math.MaxInt64 shows as that.
 type Counters struct {
-	// Over the windows that have a record now.
+	// Over the keys that have a record now. The credits are of windows that edges
+	// may have leases of; other strategies and meters count keys alone.
 	LiveKeys                          int64
 	LiveCapacity, LiveOut, LiveUsed   escrow.Credits
 	GrantedTotal, ReturnedTotal, Used escrow.Credits // since the policy was made
-	Refused                           int64          // asks whose need was not met
+	Refused                           int64          // asks whose need was not met, and denials
 	// WorstOvershoot is the largest used − capacity of any window, at most 0
 	// while G1 holds; it counts a window's highest capacity.
 	WorstOvershoot escrow.Credits
@@ -23,13 +24,15 @@ type Counters struct {
 
 // counters are the Counters as replicas keep them.
 //
-// Invariant: the first four are the sums over the ledgers of the policy.
+// Invariant: the first four are the sums over the ledgers of the policy, and
+// states counts its cells and meters.
 type counters struct {
 	keys                         int64
 	capacity, out, used          sum
 	granted, returned, usedTotal escrow.Credits // stay at the largest number once there
 	refused                      int64
 	overshoot                    escrow.Credits
+	states                       int64
 }
 
 // add counts a ledger.
@@ -55,12 +58,18 @@ func (c *counters) moved(before, after escrow.Allotment) {
 	c.usedTotal = saturated(c.usedTotal, after.Used-before.Used)
 }
 
+// spent adds what the owner took or gave away by itself.
+func (c *counters) spent(taken, given escrow.Credits) {
+	c.granted = saturated(c.granted, taken+given)
+	c.usedTotal = saturated(c.usedTotal, taken)
+}
+
 // saturated is a + b for numbers that are not negative, at most the largest.
 func saturated(a, b escrow.Credits) escrow.Credits { return a + min(b, math.MaxInt64-a) }
 
 func (c *counters) shown() Counters {
 	return Counters{
-		LiveKeys: c.keys, LiveCapacity: c.capacity.credits(), LiveOut: c.out.credits(), LiveUsed: c.used.credits(),
+		LiveKeys: c.keys + c.states, LiveCapacity: c.capacity.credits(), LiveOut: c.out.credits(), LiveUsed: c.used.credits(),
 		GrantedTotal: c.granted, ReturnedTotal: c.returned, Used: c.usedTotal,
 		Refused: c.refused, WorstOvershoot: c.overshoot,
 	}
@@ -68,6 +77,7 @@ func (c *counters) shown() Counters {
 
 func appendCounters(b []byte, c *counters) []byte {
 	b = binary.AppendUvarint(b, uint64(c.keys))
+	b = binary.AppendUvarint(b, uint64(c.states))
 	for _, s := range [...]sum{c.capacity, c.out, c.used} {
 		b = binary.AppendUvarint(b, s.hi)
 		b = binary.AppendUvarint(b, s.lo)
@@ -81,7 +91,7 @@ func appendCounters(b []byte, c *counters) []byte {
 func (r *reader) counters() counters {
 	total := func() escrow.Credits { return escrow.Credits(r.count(math.MaxInt64)) }
 	return counters{
-		keys:     int64(r.count(math.MaxInt64)),
+		keys: int64(r.count(math.MaxInt64)), states: int64(r.count(math.MaxInt64)),
 		capacity: sum{r.uvarint(), r.uvarint()}, out: sum{r.uvarint(), r.uvarint()}, used: sum{r.uvarint(), r.uvarint()},
 		granted: total(), returned: total(), usedTotal: total(), refused: int64(total()),
 		overshoot: escrow.Credits(r.varint()),

@@ -18,6 +18,12 @@ func TestDecodeReversesSeal(t *testing.T) {
 		Policies{Put: []policy.Policy{{Name: "p", Limit: 7, Cadence: escrow.Cadence{Kind: escrow.Fixed, Period: 1000}, MaxKeys: 2}}, Delete: []string{"q"}, Expect: 1},
 		Digest{},
 		Alarm{Kind: "digest", Node: "n1", Detail: "d", Clear: true},
+		&Check{Policy: "p", Keys: []string{"k", ""}, Cost: 5},
+		&Reserve{Policy: "p", Key: "k", Wants: 1 << 50},
+		&Debit{Policy: "p", Key: "", Tokens: 3},
+		&Admit{Policy: "p", Key: "k", Nonce: [16]byte{15: 1}},
+		&Release{LeaseID: "5-00", Dropped: true},
+		&Heartbeat{LeaseIDs: []string{"a", "b"}},
 	}
 	var b Batch
 	for _, c := range want {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
@@ -15,10 +16,10 @@ import (
 // machine has shards.
 //
 // An image names its records, also those that do not exist. Left out is what
-// only statistics and other machines need: the index, the cluster's id and
-// alarms, the version of the policies, and all counters but the live ones, which
+// only statistics and other machines need: the cluster's id and alarms, the version of the policies, and all counters but the live ones, which
 // Load makes from the ledgers.
 type Image struct {
+	Index      uint64 // of the last entry: fences grow with it
 	Now        clock.Millis
 	Settings   Settings
 	Forgotten  clock.Millis    // when a policy was last forgotten
@@ -27,6 +28,9 @@ type Image struct {
 	Policies   []PolicyImage
 	Edges      []EdgeImage
 	Budgets    []BudgetImage
+	Cells      []CellImage
+	Meters     []MeterImage
+	Slots      []SlotImage
 }
 
 // A PolicyImage is a policy by its Name.
@@ -36,6 +40,15 @@ type PolicyImage struct {
 	ID      uint32
 	Since   clock.Millis // windows opened from now on begin no earlier
 	Deleted bool         // but budgets with a record are left
+	States  uint32       // id of its cells or meters, 0 without
+	Guard   GuardImage
+}
+
+// A GuardImage is the concurrency limit of a Guarded policy. How many slots it
+// has out, Load counts.
+type GuardImage struct {
+	ID      uint32 // 0 without a guard
+	Limiter []byte // concurrency.Limiter.Append
 }
 
 // An EdgeImage is the session of the edge with an ID.
@@ -57,18 +70,46 @@ type BudgetImage struct {
 	PolicyID uint32
 }
 
+// A CellImage is the state of a Key under the strategy whose policy has the id
+// States.
+type CellImage struct {
+	States uint32
+	Key    string
+	Exists bool
+	State  []byte // strategy.State.Append
+}
+
+// A MeterImage is what a Key was served under the policy with the id States.
+type MeterImage struct {
+	States uint32
+	Key    string
+	Exists bool
+	escrow.Meter
+}
+
+// A SlotImage is the slot with a Fence.
+type SlotImage struct {
+	Fence      uint64
+	Exists     bool
+	Nonce      [16]byte
+	Guard      uint32 // GuardImage.ID
+	AtAcquire  int64
+	Start, End clock.Millis
+}
+
+// LeaseID returns the lease id of the slot.
+func (s *SlotImage) LeaseID() string { return leaseID(s.Fence, s.Nonce) }
+
 // Load makes m what img says, and leaves records alone that img does not name.
 func (m *Machine) Load(img *Image) error {
 	m.clusterID = "image"
-	m.now, m.settings, m.forgotten = img.Now, img.Settings, img.Forgotten
+	m.index, m.now, m.settings, m.forgotten = img.Index, img.Now, img.Settings, img.Forgotten
 	m.nextHolder, m.nextPolicy, m.cursor = img.NextHolder, img.NextPolicy, 0
 	clear(m.names)
+	clear(m.orphans)
 	for i := range img.Policies {
-		p := &img.Policies[i]
-		m.policies.drop([]byte(p.Name))
-		if p.Exists {
-			m.policies.put([]byte(p.Name), &policyState{Policy: p.Policy, id: p.ID, since: p.Since, deleted: p.Deleted})
-			m.names[p.ID] = p.Name
+		if err := m.loadPolicy(&img.Policies[i]); err != nil {
+			return err
 		}
 	}
 	for i := range img.Edges {
@@ -82,6 +123,29 @@ func (m *Machine) Load(img *Image) error {
 		if err := m.loadBudget(&img.Budgets[i]); err != nil {
 			return err
 		}
+	}
+	return m.loadStates(img)
+}
+
+func (m *Machine) loadPolicy(img *PolicyImage) error {
+	m.policies.drop([]byte(img.Name))
+	if !img.Exists {
+		return nil
+	}
+	p := &policyState{Policy: img.Policy, id: img.ID, since: img.Since, deleted: img.Deleted, states: img.States}
+	if err := p.prepare(); err != nil {
+		return fmt.Errorf("policy %q: %w", p.Name, err)
+	}
+	if img.Guard.ID != 0 {
+		limiter, _, err := concurrency.Decode(p.Guard, img.Guard.Limiter)
+		if err != nil {
+			return fmt.Errorf("policy %q: %w", p.Name, err)
+		}
+		p.guard = &guard{id: img.Guard.ID, limiter: limiter}
+	}
+	m.policies.put([]byte(p.Name), p)
+	for _, id := range p.ids() {
+		m.names[id] = p.Name
 	}
 	return nil
 }
@@ -99,6 +163,9 @@ func (m *Machine) loadBudget(img *BudgetImage) error {
 			return fmt.Errorf("budget %q: %w", img.Key, err)
 		}
 	}
+	if err := b.LoadUnheld(img.Taken, img.Given); err != nil {
+		return fmt.Errorf("budget %q: %w", img.Key, err)
+	}
 	p := m.policies.edit([]byte(m.names[img.PolicyID]))
 	if p == nil {
 		return fmt.Errorf("budget %q: policy %d: %w", img.Key, img.PolicyID, ErrUnknownPolicy)
@@ -111,18 +178,17 @@ func (m *Machine) loadBudget(img *BudgetImage) error {
 // Save fills img with the records that it names. It reports a record that img
 // does not name, and a ledger that breaks its invariant.
 func (m *Machine) Save(img *Image) error {
-	img.Now, img.Settings, img.Forgotten = m.now, m.settings, m.forgotten
+	img.Index, img.Now, img.Settings, img.Forgotten = m.index, m.now, m.settings, m.forgotten
 	img.NextHolder, img.NextPolicy = m.nextHolder, m.nextPolicy
 	policies, edges, budgets := 0, 0, 0
 	for i := range img.Policies {
 		p := &img.Policies[i]
-		name := p.Name
-		*p = PolicyImage{}
-		if s := m.policies.get([]byte(name)); s != nil {
-			*p = PolicyImage{s.Policy, true, s.id, s.since, s.deleted}
+		if s := m.policies.get([]byte(p.Name)); s != nil {
+			p.save(s)
 			policies++
+		} else {
+			*p = PolicyImage{Policy: policy.Policy{Name: p.Name}}
 		}
-		p.Name = name
 	}
 	for i := range img.Edges {
 		e := &img.Edges[i]
@@ -145,7 +211,15 @@ func (m *Machine) Save(img *Image) error {
 		return fmt.Errorf("the image names %d policies, %d edges and %d budgets that exist, the machine has %d, %d and %d",
 			policies, edges, budgets, m.policies.len, m.edges.len, m.budgets.len)
 	}
-	return nil
+	return m.saveStates(img)
+}
+
+func (img *PolicyImage) save(p *policyState) {
+	limiter := img.Guard.Limiter[:0]
+	*img = PolicyImage{Policy: p.Policy, Exists: true, ID: p.id, Since: p.since, Deleted: p.deleted, States: p.states}
+	if p.guard != nil {
+		img.Guard = GuardImage{p.guard.id, p.guard.limiter.Append(limiter)}
+	}
 }
 
 func (img *BudgetImage) save(b *budget, names map[uint32]string) error {
@@ -155,6 +229,7 @@ func (img *BudgetImage) save(b *budget, names map[uint32]string) error {
 	}
 	img.Exists, img.Policy, img.Window = true, names[b.policy], b.Window()
 	img.Capacity, img.Peak, img.Out, img.Used = b.Capacity(), b.Peak(), b.Out(), b.Used()
+	img.Taken, img.Given = b.Unheld()
 	b.Each(func(h escrow.HolderID, a escrow.Allotment) { img.Holders = append(img.Holders, HolderState{h, a}) })
 	if err := b.Check(); err != nil {
 		return fmt.Errorf("budget %q: %w", img.Key, err)

@@ -73,8 +73,8 @@ func (a *Ask) Validate() error {
 	switch {
 	case a.Policy == "" || len(a.Policy) > policy.MaxNameLen:
 		return fieldError("policy", shown(a.Policy), "the name of a policy, 1 to %d bytes", policy.MaxNameLen)
-	case a.Key == "" || len(a.Key) > MaxKeyLen:
-		return fieldError("key", shown(a.Key), "1 to %d bytes", MaxKeyLen)
+	case len(a.Key) > MaxKeyLen: // the empty one is an ordinary key in the contract
+		return fieldError("key", shown(a.Key), "at most %d bytes", MaxKeyLen)
 	case !utf8.ValidString(a.Key):
 		return fieldError("key", a.Key, "valid UTF-8")
 	case a.Window < 0 || a.Window > clock.MaxInstant:

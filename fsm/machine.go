@@ -15,6 +15,7 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 // A Machine holds the replicated state. Its methods belong to the goroutine that
@@ -22,14 +23,25 @@ import (
 // beside it.
 //
 // Invariant: now only grows; every ledger satisfies its own invariant; the
-// live counters of a policy are the sums over its ledgers.
+// live counters of a policy are the sums over its ledgers and states; the slots
+// of a guard are as many as it counts, and none has ended.
 type Machine struct {
 	state
-	names   map[uint32]string // policies by id, made from the table
-	scratch []byte            // key of the budget in hand
-	errands [32]errand        // asks in hand
-	touched uint32            // what gather read, so that it reads
-	newKeys int               // asked for by the entry in hand, granted or not
+
+	// Made from the state.
+	names   map[uint32]string // policies by their ids, see policyState
+	orphans map[uint32]int    // cells and meters whose id has no policy any more, by id
+	endings endings           // of the slots
+
+	// Of the entry in hand.
+	scratch  []byte     // key of the budget in hand
+	errands  [32]errand // asks in hand
+	wishes   [32]wish   // keys of a Check in hand
+	touched  uint32     // what gather read, so that it reads
+	newKeys  int        // asked for, granted or not
+	position int        // of the command
+	cold     strategy.State
+	slab     []strategy.Decision // not handed out yet
 }
 
 // state is everything that replicas agree on.
@@ -47,27 +59,37 @@ type state struct {
 	policies   *table[policyState] // by name
 	edges      *table[session]     // by edge id
 	budgets    *table[budget]      // by policy id and key
+	cells      *table[cell]        // by id of the policy's states and key
+	meters     *table[meter]       // likewise
+	slots      *table[slotLease]   // by fence
 }
 
 // Shards of the tables. More shards make the copies after a freeze smaller and
 // the freeze itself dearer; 4096 pointers are copied in a few microseconds.
 const (
-	budgetShards = 4096
-	edgeShards   = 1024
+	budgetShards = 4096 // also of cells and meters
+	edgeShards   = 1024 // also of slots
 	policyShards = 256
 )
 
 // A policyState is a policy with its counters.
 type policyState struct {
 	policy.Policy
-	id uint32 // of its budgets; a name keeps its id while ledgers live
+	// No two ids are equal, whatever they are of.
+	id     uint32 // of its budgets; a name keeps its id while ledgers live
+	states uint32 // of its cells or meters; 0 if it has neither kind
 	// Windows that are opened from now on begin at since or later. It is where
 	// the cadence last changed or, if that is later, where the last forgotten
 	// window ended: a budget without a record may have had windows until then,
 	// and no two windows of a budget may overlap or begin at the same instant.
 	since    clock.Millis
-	deleted  bool // kept because windows with credits out are still running
+	deleted  bool   // kept because windows with credits out are still running
+	guard    *guard // nil unless Guarded
 	Counters counters
+
+	// Made from the Policy.
+	ledger bool              // Policy.Ledger
+	rate   strategy.Strategy // of cells, nil without
 }
 
 // A budget is the ledger of one key of a policy.
@@ -79,13 +101,17 @@ type budget struct {
 // New returns a machine that waits for its Genesis.
 func New() *Machine {
 	return &Machine{
-		names: make(map[uint32]string),
+		names:   make(map[uint32]string),
+		orphans: make(map[uint32]int),
 		state: state{
 			nextHolder: 1,
 			nextPolicy: 1,
-			policies:   newTable[policyState](policyShards, nil),
+			policies:   newTable(policyShards, (*policyState).part),
 			edges:      newTable[session](edgeShards, nil),
 			budgets:    newTable(budgetShards, func(b *budget) { b.Ledger = b.Clone() }),
+			cells:      newTable(budgetShards, func(c *cell) { c.State = c.Clone() }),
+			meters:     newTable[meter](budgetShards, nil),
+			slots:      newTable[slotLease](edgeShards, nil),
 		},
 	}
 }
@@ -126,11 +152,12 @@ func (m *Machine) Apply(index uint64, entry []byte, results bool) (Outcome, erro
 	m.index = index
 	m.newKeys = 0
 	m.advance(h.stamp)
+	m.reclaim()
 	out := Outcome{Index: index}
 	if results {
 		out.Results = make([]Result, 0, h.count)
 	}
-	for range h.count {
+	for m.position = range h.count {
 		res, err := m.dispatch(&r, &out, results)
 		if err != nil {
 			return Outcome{}, fmt.Errorf("%w: entry %d: %w", ErrHalt, index, err)
@@ -197,11 +224,37 @@ func (m *Machine) dispatch(r *reader, out *Outcome, results bool) (Result, error
 		res, changed := m.alarm(c)
 		out.AlarmsChanged = out.AlarmsChanged || changed
 		return res, nil
-	case KindCheck, KindReserve, KindDebit, KindAdmit, KindRelease, KindHeartbeat:
-		r.wholeRequest(kind)
-		return Result{Err: ErrUnsupported}, r.err
 	}
-	return Result{}, fmt.Errorf("command kind %d is unknown to this version", kind)
+	return m.request(kind, r, results)
+}
+
+// request executes the commands of the public unary doors.
+func (m *Machine) request(kind Kind, r *reader, results bool) (Result, error) {
+	switch kind {
+	case KindCheck:
+		return m.check(r, results)
+	case KindReserve:
+		if c := r.amountOf(); r.err == nil {
+			return m.reserve(c), nil
+		}
+	case KindDebit:
+		if c := r.amountOf(); r.err == nil {
+			return m.debit(c), nil
+		}
+	case KindAdmit:
+		if c := r.admit(); r.err == nil {
+			return m.admit(c), nil
+		}
+	case KindRelease:
+		if id, dropped := r.leaseID(), r.bool(); r.err == nil {
+			m.release(id, dropped)
+		}
+	case KindHeartbeat:
+		return m.heartbeat(r, results)
+	default:
+		return Result{}, fmt.Errorf("command kind %d is unknown to this version", kind)
+	}
+	return Result{}, r.err
 }
 
 func (m *Machine) genesis(c Genesis) Result {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 // applyPolicies executes a change of the policies and names those that changed.
@@ -14,6 +16,10 @@ import (
 // cadence start after it. A deleted policy refuses every ask at once; its name
 // and its live windows stay behind until they have ended, so that a policy of
 // the same name cannot grant again what is still out.
+//
+// Nobody holds credits of cells and meters. They are carried over to other
+// parameters, and forgotten with the policy or when its strategy changes; see
+// enact.
 func (m *Machine) applyPolicies(c Policies) (Result, []string) {
 	if c.Expect != 0 && c.Expect != m.version {
 		return Result{Err: fmt.Errorf("expect_version: %d, it is %d now: %w", c.Expect, m.version, ErrVersion)}, nil
@@ -30,6 +36,8 @@ func (m *Machine) applyPolicies(c Policies) (Result, []string) {
 	for _, name := range c.Delete {
 		p := m.policies.edit([]byte(name))
 		p.deleted = true
+		m.dropStates(p)
+		m.dropGuard(p)
 		changed = append(changed, name)
 	}
 	if len(changed) > 0 {
@@ -44,6 +52,9 @@ func (m *Machine) checkPolicies(c Policies) error {
 	names := make([]string, 0, len(c.Put)+len(c.Delete))
 	for i := range c.Put {
 		if err := c.Put[i].Validate(); err != nil {
+			return fmt.Errorf("put: policy %q: %w", c.Put[i].Name, err)
+		}
+		if err := (&policyState{Policy: c.Put[i]}).prepare(); err != nil {
 			return fmt.Errorf("put: policy %q: %w", c.Put[i].Name, err)
 		}
 		names = append(names, c.Put[i].Name)
@@ -73,18 +84,133 @@ func (m *Machine) checkPolicies(c Policies) error {
 // anything.
 func (m *Machine) putPolicy(p policy.Policy) bool {
 	old := m.policies.edit([]byte(p.Name))
-	if old == nil {
-		m.policies.put([]byte(p.Name), &policyState{Policy: p, id: m.nextPolicy, since: m.forgotten})
-		m.names[m.nextPolicy] = p.Name
-		m.nextPolicy++
-		return true
-	}
-	if old.Policy == p && !old.deleted {
+	switch {
+	case old == nil:
+		old = m.policies.put([]byte(p.Name), &policyState{Policy: policy.Policy{Name: p.Name}, id: m.newID(p.Name), since: m.forgotten})
+	case old.Policy == p && !old.deleted:
 		return false
-	}
-	if old.Cadence != p.Cadence || old.deleted {
+	case old.Cadence != p.Cadence || old.deleted:
 		old.since = m.now
 	}
-	old.Policy, old.deleted = p, false
+	m.enact(old, p)
 	return true
+}
+
+// enact puts q in the place of the policy that p has.
+//
+// The states of its keys stay if it counts in the same way: with a strategy of
+// the same name, whatever its parameters, or as a meter before and after.
+// Otherwise they are forgotten, and new ones begin cold. A guard stays as long as
+// the policy has one: slots are held on, and the estimate is kept within the new
+// bounds.
+func (m *Machine) enact(p *policyState, q policy.Policy) {
+	if p.Rate.Name != q.Rate.Name || (p.Kind == policy.Meter) != (q.Kind == policy.Meter) {
+		m.dropStates(p)
+	}
+	p.Policy, p.deleted = q, false
+	if err := p.prepare(); err != nil {
+		panic(fmt.Sprintf("fsm: policy %q was checked: %v", q.Name, err))
+	}
+	if p.states == 0 && (p.Kind == policy.Meter || p.hasCells()) {
+		p.states = m.newID(p.Name)
+	}
+	switch {
+	case p.Kind != policy.Guarded:
+		m.dropGuard(p)
+	case p.guard == nil:
+		p.guard = &guard{id: m.newID(p.Name), limiter: concurrency.New(p.Guard)}
+	default:
+		p.guard.limiter.Reconfigure(p.Guard)
+	}
+}
+
+// prepare makes what is made from the policy. It reports what the machine could
+// not work with; a valid policy has nothing of that.
+func (p *policyState) prepare() (err error) {
+	p.ledger, p.rate = p.Ledger(), nil
+	if p.hasCells() {
+		if p.rate, err = strategy.New(p.Rate); err != nil {
+			return err
+		}
+	}
+	counts := p.ledger || p.hasCells()
+	switch p.Kind {
+	case policy.Plain, policy.TwoTier:
+		if !counts {
+			return fmt.Errorf("a policy of kind %v needs a strategy", p.Kind)
+		}
+	case policy.Federated:
+		if !p.ledger {
+			return fmt.Errorf("a policy of kind %v counts in windows, not by %q", p.Kind, p.Strategy)
+		}
+	case policy.Meter:
+		if counts {
+			return fmt.Errorf("a meter has no strategy, this one has %q", p.Strategy)
+		}
+	case policy.Guarded:
+		if counts != (p.Strategy != "") {
+			return fmt.Errorf("strategy %q has no parameters", p.Strategy)
+		}
+		if err := p.Guard.Validate(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("kind %d is unknown", p.Kind)
+	}
+	if !p.ledger && p.Kind != policy.Meter {
+		return nil
+	}
+	if p.Limit < 1 {
+		return fmt.Errorf("limit %d is below 1", p.Limit)
+	}
+	return p.Cadence.Validate()
+}
+
+// hasCells reports whether the policy's keys have strategy states.
+func (p *policyState) hasCells() bool { return p.Rate.Name != "" }
+
+// part gives a copied policy a guard of its own.
+func (p *policyState) part() {
+	if p.guard != nil {
+		p.guard = p.guard.clone()
+	}
+}
+
+// newID hands out an id of something that a policy has.
+func (m *Machine) newID(name string) uint32 {
+	id := m.nextPolicy
+	m.nextPolicy++
+	m.names[id] = name
+	return id
+}
+
+// dropStates forgets the cells or meters of a policy. Their records are swept.
+func (m *Machine) dropStates(p *policyState) {
+	if p.states == 0 {
+		return
+	}
+	delete(m.names, p.states)
+	if p.Counters.states > 0 {
+		m.orphans[p.states] = int(p.Counters.states)
+		m.cells.look()
+		m.meters.look()
+	}
+	p.states, p.Counters.states = 0, 0
+}
+
+// dropGuard reclaims all slots of a policy. Their records go when they end.
+func (m *Machine) dropGuard(p *policyState) {
+	if p.guard != nil {
+		delete(m.names, p.guard.id)
+		p.guard = nil
+	}
+}
+
+func unknownPolicy(name []byte) error {
+	return fmt.Errorf("policy: %q: %w", name, ErrUnknownPolicy)
+}
+
+// unsupported says that an operation is not for the policy's kind.
+func (p *policyState) unsupported(op string) error {
+	return fmt.Errorf("policy: %q is of kind %v: %s is %w", p.Name, p.Kind, op, ErrUnsupported)
 }

@@ -103,6 +103,17 @@ func (r *reader) bytes(limit int) []byte {
 	return v
 }
 
+// fixed returns n bytes of the buffer itself, nil if there are fewer.
+func (r *reader) fixed(n int) []byte {
+	if n > len(r.buf) {
+		r.fail("it ends early")
+		return nil
+	}
+	v := r.buf[:n]
+	r.buf = r.buf[n:]
+	return v
+}
+
 func (r *reader) string(limit int) string { return string(r.bytes(limit)) }
 
 func (r *reader) bool() bool { return r.u8() == 1 }

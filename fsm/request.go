@@ -112,9 +112,11 @@ func checkRequest(name, key, field string, amount int64) error {
 	return checkAmount(field, amount)
 }
 
+// checkPolicyName lets names pass that no policy can have, if they fit: to the
+// contract their policy is unknown.
 func checkPolicyName(name string) error {
-	if name == "" || len(name) > policy.MaxNameLen {
-		return fieldError("policy", shown(name), "the name of a policy, 1 to %d bytes", policy.MaxNameLen)
+	if len(name) > policy.MaxNameLen {
+		return fieldError("policy", shown(name), "the name of a policy, at most %d bytes", policy.MaxNameLen)
 	}
 	return nil
 }
@@ -210,11 +212,7 @@ func (r *reader) admit() admitView {
 }
 
 func (r *reader) nonce() (n [16]byte) {
-	if len(r.buf) < len(n) {
-		r.fail("it ends early")
-		return n
-	}
-	r.buf = r.buf[copy(n[:], r.buf):]
+	copy(n[:], r.fixed(len(n)))
 	return n
 }
 

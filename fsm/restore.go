@@ -23,7 +23,7 @@ func Restore(r io.Reader) (*Machine, error) {
 	if err := in.preamble(); err != nil {
 		return nil, err
 	}
-	l := loader{m: New(), keys: make(map[uint32]int64)}
+	l := loader{m: New(), records: make(map[uint32]int64)}
 	for {
 		kind, body, err := in.next()
 		if err != nil {

@@ -22,7 +22,7 @@ var (
 	// same identity and does not come back.
 	ErrReplaced = errors.New("another process has this edge_id")
 	// ErrUnsupported: the policy exists, the operation is not for its kind.
-	ErrUnsupported = errors.New("the policy does not support this")
+	ErrUnsupported = errors.New("not for this kind of policy")
 )
 
 // ErrUnborn halts a replica: an entry precedes the Genesis, which is the first

@@ -5,14 +5,19 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/internal/bug"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // settle records what a holder reports about one budget and raises its grant. An
 // answer with an error changed nothing.
 func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 	p := a.under
-	if p == nil || p.deleted {
-		ans.Err = fmt.Errorf("policy: %q: %w", a.policy, ErrUnknownPolicy)
+	switch {
+	case p == nil || p.deleted:
+		ans.Err = unknownPolicy(a.policy)
+		return
+	case !p.ledger || p.Kind == policy.Guarded:
+		ans.Err = fmt.Errorf("policy: %q (%v %s) has no credits to lease: %w", p.Name, p.Kind, p.Strategy, ErrUnsupported)
 		return
 	}
 	key := m.budgetKey(p.id, a.key)
@@ -45,17 +50,12 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 			return
 		}
 	}
-	switch {
-	case b == nil && a.want == 0: // nothing to record: a question makes no budget
+	if b == nil && a.want == 0 { // nothing to record: a question makes no budget
 		m.answer(ans, p, w, 0, p.Limit)
 		return
-	case b == nil:
-		b = m.budgets.putAt(a.at, key, &budget{escrow.Open(w, p.Limit), p.id})
-		p.Counters.add(&b.Ledger)
-	case !live:
-		p.Counters.remove(&b.Ledger)
-		b.Ledger = escrow.Open(w, p.Limit)
-		p.Counters.add(&b.Ledger)
+	}
+	if !live {
+		b = m.open(p, a.at, key, b, w)
 	}
 	granted := m.raise(c.holder, have, a, b)
 	m.answer(ans, p, w, granted, b.Left())
@@ -63,6 +63,18 @@ func (m *Machine) settle(c *caller, a *errand, ans *Answer) {
 		p.Counters.refused++
 		ans.Retry = max(1, w.End-m.now)
 	}
+}
+
+// open begins a window of a budget, which has no record yet if b is nil.
+func (m *Machine) open(p *policyState, at spot, key []byte, b *budget, w escrow.Window) *budget {
+	if b == nil {
+		b = m.budgets.putAt(at, key, &budget{escrow.Open(w, p.Limit), p.id})
+	} else {
+		p.Counters.remove(&b.Ledger)
+		b.Ledger = escrow.Open(w, p.Limit)
+	}
+	p.Counters.add(&b.Ledger)
+	return b
 }
 
 // windowAt returns the window that a budget counts in now, and whether its
@@ -91,16 +103,24 @@ func (a *askView) acceptable(have escrow.Allotment, w escrow.Window, newest bool
 // roomFor reports which bound keeps one more holder from having credits of the
 // budget, which may have no record yet.
 func (m *Machine) roomFor(p *policyState, b *budget, live bool) error {
-	if b == nil {
-		m.newKeys++
-	}
 	switch {
-	case b == nil && p.Counters.keys >= int64(p.MaxKeys):
-		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, p.Counters.keys, ErrExhausted)
-	case b == nil && m.budgets.len >= m.settings.MaxBudgets:
-		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", m.budgets.len, ErrExhausted)
+	case b == nil:
+		return m.roomForKey(p)
 	case live && b.Holders() >= m.settings.MaxHolders:
 		return fmt.Errorf("key: %d edges have asked for it in window %v, the most that may: %w: %w", b.Holders(), b.Window(), escrow.ErrHolders, ErrExhausted)
+	}
+	return nil
+}
+
+// roomForKey reports which bound keeps the policy from having one key more.
+func (m *Machine) roomForKey(p *policyState) error {
+	m.newKeys++
+	keys, records := p.Counters.keys+p.Counters.states, m.records()
+	switch {
+	case keys >= int64(p.MaxKeys):
+		return fmt.Errorf("key: policy %q has %d live keys, the most it may have (maxKeys): %w", p.Name, keys, ErrExhausted)
+	case records >= m.settings.MaxBudgets:
+		return fmt.Errorf("key: the cluster holds %d budgets, the most it may: %w", records, ErrExhausted)
 	}
 	return nil
 }
@@ -111,9 +131,7 @@ func (m *Machine) raise(h escrow.HolderID, have escrow.Allotment, a *errand, b *
 	p := a.under
 	c := &p.Counters
 	c.remove(&b.Ledger)
-	if b.Capacity() != p.Limit {
-		b.SetCapacity(p.Limit)
-	}
+	b.SetCapacity(p.Limit)
 	now := escrow.Allotment{Granted: have.Granted, Returned: max(have.Returned, a.returned), Used: max(have.Used, a.used)}
 	if now != have {
 		if err := b.Report(h, a.returned, a.used); err != nil {

@@ -28,6 +28,9 @@ const (
 	recordPolicy = 2
 	recordEdge   = 3
 	recordBudget = 4
+	recordCell   = 5
+	recordMeter  = 6
+	recordSlot   = 7
 
 	maxRecord = 1 << 30
 )
@@ -97,6 +100,15 @@ func (s *state) write(w *recordWriter) {
 	for key, b := range s.budgets.sorted() {
 		w.record(recordBudget, appendBudget(appendString(w.body[:0], key), b))
 	}
+	for key, c := range s.cells.sorted() {
+		w.record(recordCell, c.Append(appendString(w.body[:0], key)))
+	}
+	for key, x := range s.meters.sorted() {
+		w.record(recordMeter, appendMeter(appendString(w.body[:0], key), x))
+	}
+	for key, x := range s.slots.sorted() {
+		w.record(recordSlot, appendSlot(append(w.body[:0], key...), x))
+	}
 	w.record(recordEnd, nil)
 }
 
@@ -123,9 +135,16 @@ func (s *state) appendHead(b []byte) []byte {
 func appendPolicyState(b []byte, p *policyState) []byte {
 	b = appendPolicy(b, &p.Policy)
 	b = binary.AppendUvarint(b, uint64(p.id))
+	b = binary.AppendUvarint(b, uint64(p.states))
 	b = binary.AppendUvarint(b, uint64(p.since))
 	b = appendBool(b, p.deleted)
-	return appendCounters(b, &p.Counters)
+	b = appendCounters(b, &p.Counters)
+	if b = appendBool(b, p.guard != nil); p.guard == nil {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(p.guard.id))
+	b = binary.AppendUvarint(b, uint64(p.guard.inflight))
+	return p.guard.limiter.Append(b)
 }
 
 func appendSession(b []byte, s *session) []byte {
@@ -143,6 +162,9 @@ func appendBudget(b []byte, x *budget) []byte {
 	b = binary.AppendVarint(b, int64(x.Window().End))
 	b = binary.AppendUvarint(b, uint64(x.Capacity()))
 	b = binary.AppendUvarint(b, uint64(x.Peak()))
+	taken, given := x.Unheld()
+	b = binary.AppendUvarint(b, uint64(taken))
+	b = binary.AppendUvarint(b, uint64(given))
 	b = binary.AppendUvarint(b, uint64(x.Holders()))
 	x.Each(func(h escrow.HolderID, a escrow.Allotment) {
 		b = binary.AppendUvarint(b, uint64(h))
@@ -151,4 +173,17 @@ func appendBudget(b []byte, x *budget) []byte {
 		b = binary.AppendUvarint(b, uint64(a.Used))
 	})
 	return b
+}
+
+func appendMeter(b []byte, x *meter) []byte {
+	b = binary.AppendVarint(b, int64(x.End))
+	return binary.AppendUvarint(b, uint64(x.Served))
+}
+
+func appendSlot(b []byte, s *slotLease) []byte {
+	b = append(b, s.nonce[:]...)
+	b = binary.AppendUvarint(b, uint64(s.guard))
+	b = binary.AppendUvarint(b, uint64(s.atAcquire))
+	b = binary.AppendUvarint(b, uint64(s.start))
+	return binary.AppendUvarint(b, uint64(s.end))
 }

@@ -12,8 +12,9 @@ const (
 	sweepShards  = 64
 )
 
-// sweep forgets what has ended: budgets whose window is over, sessions that were
-// silent for too long, and deleted policies without budgets. It visits a few
+// sweep forgets what has ended: budgets and meters whose window is over, cells that
+// are as good as cold, those whose policy is gone, sessions that were silent for
+// too long, and deleted policies without budgets. It visits a few
 // shards after each entry, so its cost is spread and the same on every replica.
 // Nothing that it forgets can matter: credits of an ended window can no longer
 // be spent, windows to come begin after those that were forgotten, and a session
@@ -23,6 +24,12 @@ func (m *Machine) sweep() {
 	for n := 0; n < min(sweepShards+2*m.newKeys, budgetShards) && visited < sweepRecords+2*m.newKeys; n++ {
 		i := int(m.cursor)
 		visited += m.budgets.dropEnded(i, m.now, func(b *budget) clock.Millis { return b.Window().End }, m.forgetBudget)
+		if m.cells.len > 0 {
+			visited += m.cells.dropEnded(i, m.now, m.cellEnd, func(c *cell) { m.forgetState(c.policy) })
+		}
+		if m.meters.len > 0 {
+			visited += m.meters.dropEnded(i, m.now, m.meterEnd, func(c *meter) { m.forgetState(c.policy) })
+		}
 		if i < edgeShards {
 			visited += m.edges.dropEnded(i, m.now, m.sessionEnd, func(*session) {})
 		}
@@ -40,6 +47,32 @@ func (m *Machine) forgetBudget(b *budget) {
 	p := m.policies.edit([]byte(m.names[b.policy]))
 	p.Counters.remove(&b.Ledger)
 	p.since = max(p.since, b.Window().End)
+}
+
+// cellEnd and meterEnd return the instant from which a record is of no use.
+func (m *Machine) cellEnd(c *cell) clock.Millis {
+	if len(m.orphans) > 0 && m.orphans[c.policy] > 0 {
+		return 0
+	}
+	return clock.Millis(c.Expires())
+}
+
+func (m *Machine) meterEnd(c *meter) clock.Millis {
+	if len(m.orphans) > 0 && m.orphans[c.policy] > 0 {
+		return 0
+	}
+	return c.End
+}
+
+// forgetState counts a record less, of a policy or of none.
+func (m *Machine) forgetState(id uint32) {
+	if name, owned := m.names[id]; owned {
+		m.policies.edit([]byte(name)).Counters.states--
+		return
+	}
+	if m.orphans[id]--; m.orphans[id] <= 0 {
+		delete(m.orphans, id)
+	}
 }
 
 func (m *Machine) forgetPolicy(p *policyState) {

@@ -101,7 +101,9 @@ func (t *table[V]) putAt(at spot, key []byte, v *V) *V {
 func (t *table[V]) drop(key []byte) {
 	at := t.spotOf(key)
 	if n := t.shards[at.shard].find(key, at.tag); n >= 0 {
-		t.own(at.shard).remove(n)
+		s := t.own(at.shard)
+		s.remove(n)
+		s.shrink()
 		t.len--
 	}
 }
@@ -129,8 +131,8 @@ func (t *table[V]) dropFrom(i int, ended func(*V) bool, gone func(*V)) int {
 	return before
 }
 
-// dropEnded is dropFrom for values that end at an instant, which must never move
-// closer. It does not look at a shard before the first of them ends.
+// dropEnded is dropFrom for values that end at an instant, which must not move
+// closer unless endsAt or look is told. It does not look at a shard before the first of them ends.
 func (t *table[V]) dropEnded(i int, now clock.Millis, end func(*V) clock.Millis, gone func(*V)) int {
 	before := len(t.shards[i].slots)
 	if before == 0 || now < t.shards[i].quiet {
@@ -146,6 +148,20 @@ func (t *table[V]) dropEnded(i int, now clock.Millis, end func(*V) clock.Millis,
 	}, gone)
 	t.shards[i].quiet = first
 	return before
+}
+
+// look makes the next dropEnded look at each shard again. Call it when values may
+// end sooner than they did.
+func (t *table[V]) look() {
+	for _, s := range t.shards {
+		s.quiet = 0
+	}
+}
+
+// endsAt tells that a value at that spot, which was edited, ends at an instant.
+func (t *table[V]) endsAt(at spot, end clock.Millis) {
+	s := t.shards[at.shard]
+	s.quiet = min(s.quiet, end)
 }
 
 // editAll calls f for every value, for writing, in arbitrary order: that must

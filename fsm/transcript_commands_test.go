@@ -14,11 +14,20 @@ import (
 //
 //	genesis ID [longest MS] [idle MS] [budgets N] [edges N] [holders N]
 //	step TO
-//	policies [put NAME LIMIT per CADENCE [keys N]; ] [delete NAME; ] [expect VERSION]
+//	policies [put NAME RATE [BLOCK] [keys N]; ] [delete NAME; ] [expect VERSION]
 //	edge ID/INCARNATION session S seq N[: ASK; ASK ...]
 //	alarm KIND NODE DETAIL     clear KIND NODE     digest
 //	broken HOW                 an entry that cannot be applied
+//	check POLICY COST: [KEY ...]           - is the empty key
+//	reserve POLICY/KEY WANTS   debit POLICY/KEY TOKENS
+//	admit POLICY/KEY NONCE     release LEASE [dropped]     heartbeat [LEASE ...]
 //
+//	RATE is LIMIT per CADENCE, gcra LIMIT per PERIOD burst N, bucket CAPACITY
+//	refill PER_SECOND, sliding LIMIT per PERIOD buckets N, log LIMIT per PERIOD or
+//	none.
+//	BLOCK is strict, leased, federated, meter, or guard MIN..MAX or aimd MIN..MAX,
+//	which begin at MIN.
+//	LEASE is INDEX.POSITION/NONCE, or any other word as it is.
 //	CADENCE is 1000, 1000@250, day, week, month, month+60 or month-60.
 //	ASK is POLICY/KEY NEED..WANT [in WINDOW] [used N] [returned N].
 
@@ -47,6 +56,8 @@ func parseEntry(t testing.TB, stamp clock.Millis, lines []string) ([]byte, []Com
 			cmds = append(cmds, Alarm{Kind: p.next(), Node: p.next(), Clear: true})
 		case "digest":
 			cmds = append(cmds, Digest{})
+		case "check", "reserve", "debit", "admit", "release", "heartbeat":
+			cmds = append(cmds, p.request(word))
 		default:
 			t.Fatalf("unknown command: %q", line)
 		}
@@ -107,14 +118,7 @@ func parsePolicies(t testing.TB, line string) Policies {
 		p := &words{t: t, line: line, list: strings.Fields(part)}
 		switch w := p.next(); w {
 		case "put":
-			q := policy.Policy{Name: p.next(), Limit: escrow.Credits(p.number()), MaxKeys: policy.DefaultMaxKeys}
-			p.next() // per
-			q.Strategy, q.Cadence = p.cadence()
-			if len(p.list) > 0 {
-				p.next() // keys
-				q.MaxKeys = int(p.number())
-			}
-			c.Put = append(c.Put, q)
+			c.Put = append(c.Put, p.policy())
 		case "delete":
 			c.Delete = append(c.Delete, p.next())
 		case "expect":

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // describeOutcome prints what an entry did, one line for each result and each
@@ -25,6 +27,7 @@ func describeOutcome(stamp clock.Millis, cmds []Command, out Outcome) []string {
 		case cmds[i].kind() == KindPolicies:
 			lines = append(lines, fmt.Sprintf("version %d", r.Version))
 		}
+		lines = append(lines, describeRequest(cmds[i], r)...)
 		if x, ok := cmds[i].(*Exchange); ok {
 			lines = append(lines, fmt.Sprintf("session %d", r.Session))
 			for j, a := range r.Answers {
@@ -66,7 +69,7 @@ func describeState(m *Machine) []string {
 	_, policies := m.Policies()
 	for _, p := range policies {
 		c := p.Counters
-		lines = append(lines, fmt.Sprintf("policy %s: %d per %s", p.Name, p.Limit, describeCadence(p.Cadence)),
+		lines = append(lines, fmt.Sprintf("policy %s: %s", p.Name, describePolicy(p)),
 			fmt.Sprintf("    live: %d keys, capacity %d, out %d, used %d; ever: granted %d, returned %d, used %d, refused %d",
 				c.LiveKeys, c.LiveCapacity, c.LiveOut, c.LiveUsed, c.GrantedTotal, c.ReturnedTotal, c.Used, c.Refused))
 	}
@@ -79,17 +82,35 @@ func describeState(m *Machine) []string {
 	var budgets []string
 	for b := range m.Freeze().Budgets {
 		s := fmt.Sprintf("%s/%s %v: out %d of %d, peak %d, used %d", b.Policy, b.Key, b.Window, b.Out, b.Capacity, b.Peak, b.Used)
+		if b.Taken > 0 || b.Given > 0 {
+			s += fmt.Sprintf(", taken %d, given %d", b.Taken, b.Given)
+		}
 		for _, h := range b.Holders {
 			s += fmt.Sprintf("; %d has %d-%d, used %d", h.Holder, h.Granted, h.Returned, h.Used)
 		}
 		budgets = append(budgets, s)
 	}
+	budgets = append(budgets, describeStates(m)...)
 	slices.Sort(budgets)
 	lines = append(lines, budgets...)
 	for _, a := range m.Alarms() {
 		lines = append(lines, fmt.Sprintf("alarm %s at %s since %d: %s", a.Kind, a.Node, a.At, a.Detail))
 	}
 	return lines
+}
+
+func describePolicy(p PolicyStatus) string {
+	s := fmt.Sprintf("%d per %s", p.Limit, describeCadence(p.Cadence))
+	if p.Limit == 0 {
+		s = cmp.Or(string(p.Strategy), "no rate")
+	}
+	if p.Kind != policy.Plain {
+		s += ", " + p.Kind.String()
+	}
+	if p.Kind == policy.Guarded {
+		s += fmt.Sprintf(", %d slots of %d, last rtt %d", p.Guard.InFlight, p.Guard.Limit, p.Guard.LastRTT)
+	}
+	return s
 }
 
 func describeCadence(c escrow.Cadence) string {

@@ -24,6 +24,8 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 //	@STAMP ticks N       N entries without a command, which sweep
 //	state                shows the whole state
 //	restore              goes on with a machine that was restored from a snapshot
+//	peek POLICY/KEY [at NOW]               asks the machine beside the log
+//	forecast POLICY/KEY COST [at NOW]
 //
 // Answers are indented. With -update they are written anew; review the diff as
 // code.
@@ -92,6 +94,8 @@ func runTranscript(t testing.TB, text string) string {
 			tr.print(describeState(tr.m))
 		case line == "restore":
 			tr.restore()
+		case strings.HasPrefix(line, "peek ") || strings.HasPrefix(line, "forecast "):
+			tr.print([]string{askBeside(t, tr.m, line)})
 		case strings.HasPrefix(line, "@"):
 			stamp, first, _ := strings.Cut(line[1:], " ")
 			commands := []string{first}
