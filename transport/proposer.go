@@ -124,15 +124,8 @@ func (p *Proposer) Propose(ctx context.Context, cmd fsm.Command) (Applied, error
 	if err := p.enqueue(c); err != nil {
 		return Applied{}, err
 	}
-	select {
-	case r := <-c.done:
-		return r.applied, r.err
-	case <-ctx.Done():
-		if c.state.CompareAndSwap(callQueued, callGivenUp) {
-			return Applied{}, fmt.Errorf("%w: %w", ErrNotProposed, context.Cause(ctx))
-		}
-		return Applied{}, fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
-	}
+	r := c.wait(ctx)
+	return r.applied, r.err
 }
 
 func (p *Proposer) enqueue(c *call) error {

@@ -544,3 +544,41 @@ func TestProposeLargest(t *testing.T) {
 	}
 	lead.must(t, c)
 }
+
+// Of several commands each gets the reply that Propose would have given it, at its
+// place; those that are refused keep none of the others back.
+func TestProposeAll(t *testing.T) {
+	n := newProposing(t, 1, func(_ *memNode, c *ProposerConfig) { c.MaxBytes = 4096 })[0]
+	big := session("big")
+	for len(fsm.Encode(big)) <= 4096 {
+		big.Asks = append(big.Asks, fsm.Ask{Policy: "p", Key: strings.Repeat("k", fsm.MaxKeyLen)})
+	}
+	all := n.ProposeAll(t.Context(), []fsm.Command{session("a"), session(""), big, fsm.Policies{Delete: []string{"none"}}, session("b")})
+	switch {
+	case len(all) != 5:
+		t.Fatalf("%d replies to 5 commands", len(all))
+	case all[0].Err != nil || all[4].Err != nil || all[0].Applied.Session == all[4].Applied.Session:
+		t.Errorf("the good ones: %+v and %+v, want two sessions", all[0], all[4])
+	case !namesField(all[1].Err, "edge_id"):
+		t.Errorf("out of range: %v", all[1].Err)
+	case !errors.Is(all[2].Err, ErrTooLarge):
+		t.Errorf("too large: %v", all[2].Err)
+	case all[3].Err != nil || !errors.Is(all[3].Applied.Err, fsm.ErrUnknownPolicy):
+		t.Errorf("applied and refused: %+v", all[3])
+	case n.edges() != 2:
+		t.Errorf("%d sessions, want 2", n.edges())
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i, r := range n.ProposeAll(done, []fsm.Command{session("c"), session("d")}) {
+		if r.Err != nil && !errors.Is(r.Err, ErrNotProposed) && !errors.Is(r.Err, ErrOutcomeUnknown) {
+			t.Errorf("command %d of a caller that has gone: %v", i, r.Err)
+		}
+	}
+	n.stop()
+	for i, r := range n.ProposeAll(t.Context(), []fsm.Command{session("e"), session("f")}) {
+		if !errors.Is(r.Err, ErrNotLeader) {
+			t.Errorf("command %d after leadership: %v, want ErrNotLeader", i, r.Err)
+		}
+	}
+}
