@@ -33,6 +33,15 @@ func (l *Limiter) Ceiling() int64 { return int64(l.estimate) }
 // LastRTT returns the newest sample, 0 before the first.
 func (l *Limiter) LastRTT() Millis { return l.lastRTT }
 
+// LowestRTT returns the lowest of the newest RTTWindow samples, and false before the
+// first.
+func (l *Limiter) LowestRTT() (rtt Millis, ok bool) {
+	if l.low.n == 0 {
+		return 0, false
+	}
+	return l.low.at(0).rtt, true
+}
+
 // Reconfigure goes on with other parameters, which must be valid. The estimate is
 // kept within their bounds, and so are the samples; a shorter window drops the
 // oldest ones with the next.

@@ -92,7 +92,9 @@ func (m *Machine) guardOf(s *slotLease) *guard {
 }
 
 func (g *guard) status() GuardStatus {
-	return GuardStatus{Limit: g.limiter.Ceiling(), InFlight: g.inflight, LastRTT: g.limiter.LastRTT()}
+	s := GuardStatus{Limit: g.limiter.Ceiling(), InFlight: g.inflight, LastRTT: g.limiter.LastRTT()}
+	s.LowestRTT, s.Sampled = g.limiter.LowestRTT()
+	return s
 }
 
 // A GuardStatus is the concurrency limit of a Guarded policy as it stands.
@@ -100,4 +102,8 @@ type GuardStatus struct {
 	Limit    int64 // slots that may be held
 	InFlight int64 // slots that are
 	LastRTT  clock.Millis
+	// LowestRTT is the lowest of the samples in the limiter's window, if it has Sampled
+	// any.
+	LowestRTT clock.Millis
+	Sampled   bool
 }
