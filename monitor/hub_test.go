@@ -175,6 +175,14 @@ func TestConcurrent(t *testing.T) {
 	var none *Hub
 	none.Decision("p", "gcra", "k", 1, deny, 0)
 	none.Admission(Admission{})
+	if r := none.Report("n"); r.Node != "n" || r.Policies != nil {
+		t.Errorf("no hub has seen %+v", r)
+	}
+	if w, err := none.Watch(""); err != nil || drain(w) != "" {
+		t.Errorf("watching no hub: %v", err)
+	} else {
+		w.Close()
+	}
 }
 
 func TestWatch(t *testing.T) {

@@ -33,6 +33,9 @@ type Observed struct {
 
 // Report returns what the Hub has observed.
 func (h *Hub) Report(node string) Report {
+	if h == nil {
+		return Report{Node: node}
+	}
 	r := Report{Node: node, At: h.cfg.Now(), Denials: h.ring.all()}
 	for _, t := range *h.taps.Load() {
 		r.Policies = append(r.Policies, t.observed())

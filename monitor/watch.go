@@ -26,6 +26,9 @@ type Watcher struct {
 // Watch returns a watcher of one policy, of all if the name is empty. It reports
 // ErrTooManyWatchers. Close ends it.
 func (h *Hub) Watch(policy string) (*Watcher, error) {
+	if h == nil {
+		h = new(Hub) // which nothing is told
+	}
 	w := &Watcher{c: make(chan Denial, unread), policy: policy, hub: h}
 	w.C = w.c
 	if !h.watch.add(w) {
