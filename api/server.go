@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
+	"github.com/tkcoord/tkcoord/monitor"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -49,6 +51,17 @@ type Config struct {
 	// Observe is told about every call that ended, for metrics. May be nil.
 	Observe func(method string, code codes.Code, took time.Duration)
 	Log     *slog.Logger
+
+	// Fail says how checks are answered while nobody can decide; "" is FailClosed.
+	Fail FailMode
+	// FleetSecret and MonitorSecret are what callers of Fleet and Monitor must show.
+	// Without one only callers on this machine are served.
+	FleetSecret, MonitorSecret string
+	// Monitor serves Monitor, which shows what the Hub collects.
+	Monitor bool
+	Hub     *monitor.Hub
+	// Record is told of every decision. May be nil.
+	Record *Recorder
 }
 
 // A Server is the gRPC listener of a node with all its doors.
@@ -57,8 +70,12 @@ type Server struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	forward *Forwarder
+	relay   *relay
+	catalog *catalog
 	node    *transport.Node
 	drain   chan struct{}
+
+	fleet, monitor secretGate
 }
 
 // NewServer returns a server that serves once Run is called.
@@ -69,8 +86,11 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 	}
 	s := &Server{
 		cfg: cfg, node: node, health: health.NewServer(), drain: make(chan struct{}),
-		forward: NewForwarder(node, creds, cfg.Dial),
+		forward: NewForwarder(node, creds, cfg.Dial), catalog: newCatalog(node.Replica()),
+		fleet:   secretGate{name: "fleet", header: fleetSecret, secret: cfg.FleetSecret},
+		monitor: secretGate{name: "monitor", header: monitorSecret, secret: cfg.MonitorSecret},
 	}
+	s.relay = newRelay(s.forward, cfg.Log)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(MaxMessage),
@@ -78,16 +98,43 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 		grpc.NumStreamWorkers(streamWorkers), // their stacks have grown already
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(s.observe, s.guardNode),
+		grpc.ChainUnaryInterceptor(s.observe, s.guard),
+		grpc.ChainStreamInterceptor(s.guardStream),
 		grpc.WaitForHandlers(true),
 	)
+	s.registerPublic()
 	tkcoordv1.RegisterEdgeServer(s.grpc, &Edge{node: node, forward: s.forward, log: cfg.Log, drain: s.drain})
 	tkcoordv1.RegisterAdminServer(s.grpc, &Admin{node: node, forward: s.forward, log: cfg.Log})
 	tkcoordv1.RegisterNodeServer(s.grpc, &Node{node: node})
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	grpc_health_v1.RegisterHealthServer(s.grpc, &healthDoor{Server: s.health, drain: s.drain})
 	reflection.Register(s.grpc)
 	return s
 }
+
+// registerPublic registers the services of the public contract, and those that
+// nodes need among themselves for it.
+func (s *Server) registerPublic() {
+	d := &door{node: s.node, relay: s.relay, catalog: s.catalog, log: s.cfg.Log}
+	fail := s.cfg.Fail
+	if fail == "" {
+		fail = FailClosed
+	}
+	throttlekitv1.RegisterRateLimiterServer(s.grpc, &RateLimiter{door: d, fail: fail, record: s.cfg.Record, log: s.cfg.Log})
+	throttlekitv1.RegisterFleetServer(s.grpc, &Fleet{door: d, log: s.cfg.Log})
+	tkcoordv1.RegisterRelayServer(s.grpc, &Relay{door: d, log: s.cfg.Log, drain: s.drain})
+	// Without Monitor here, those of other nodes still want to know.
+	tkcoordv1.RegisterObserveServer(s.grpc, &Observe{node: s.node.ID(), hub: s.cfg.Hub, permit: s.permitObserver, drain: s.drain})
+	if !s.cfg.Monitor {
+		return
+	}
+	throttlekitv1.RegisterMonitorServer(s.grpc, &Monitor{
+		node: s.node, hub: s.cfg.Hub, fail: string(fail), log: s.cfg.Log, drain: s.drain,
+		others: &siblings{node: s.node, forward: s.forward, secret: s.cfg.MonitorSecret, log: s.cfg.Log},
+	})
+}
+
+// Configured reports whether a policy is in force, as far as this node knows.
+func (s *Server) Configured(policy string) bool { return s.catalog.find(policy) != nil }
 
 // Peers returns what the node asks its peers through.
 func (s *Server) Peers() Peers { return Peers{s.forward} }
@@ -102,6 +149,7 @@ func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 	reporting, done := context.WithCancel(ctx)
 	var reports sync.WaitGroup
 	reports.Go(func() { s.reportHealth(reporting) })
+	reports.Go(func() { s.catalog.run(reporting) })
 	err := <-failed
 	done()
 	reports.Wait()
@@ -110,6 +158,7 @@ func (s *Server) Run(ctx context.Context, grace time.Duration) error {
 		s.grpc.GracefulStop() // returns once stop is done
 		err = nil
 	}
+	s.relay.close()
 	if cerr := s.forward.Close(); err == nil {
 		err = cerr
 	}
@@ -137,8 +186,11 @@ func (s *Server) reportHealth(ctx context.Context) {
 		if s.node.Ready() != nil {
 			st = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 		}
-		for _, name := range []string{"", tkcoordv1.Edge_ServiceDesc.ServiceName, tkcoordv1.Admin_ServiceDesc.ServiceName} {
+		for _, name := range s.served() {
 			s.health.SetServingStatus(name, st)
+		}
+		if !s.catalog.now.Load().leases {
+			s.health.SetServingStatus(throttlekitv1.Fleet_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN)
 		}
 		select {
 		case <-ctx.Done():
@@ -146,6 +198,21 @@ func (s *Server) reportHealth(ctx context.Context) {
 		case <-t.C:
 		}
 	}
+}
+
+// served names the services that the health service knows at present.
+func (s *Server) served() []string {
+	all := []string{
+		"", tkcoordv1.Edge_ServiceDesc.ServiceName, tkcoordv1.Admin_ServiceDesc.ServiceName,
+		throttlekitv1.RateLimiter_ServiceDesc.ServiceName,
+	}
+	if s.cfg.Monitor {
+		all = append(all, throttlekitv1.Monitor_ServiceDesc.ServiceName)
+	}
+	if s.catalog.now.Load().leases {
+		all = append(all, throttlekitv1.Fleet_ServiceDesc.ServiceName)
+	}
+	return all
 }
 
 func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -158,18 +225,60 @@ func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInf
 	return res, err
 }
 
-// guardNode lets only nodes of this cluster use the Node service: with TLS, the
-// certificate must be that of a node.
-func (s *Server) guardNode(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !strings.HasPrefix(info.FullMethod, "/"+tkcoordv1.Node_ServiceDesc.ServiceName+"/") || s.cfg.TLS == nil {
-		return next(ctx, req)
+func (s *Server) guard(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := s.permit(ctx, info.FullMethod); err != nil {
+		return nil, err
 	}
-	if p, ok := peer.FromContext(ctx); ok {
-		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(t.State.PeerCertificates) > 0 && s.isNode(t.State.PeerCertificates[0]) {
-			return next(ctx, req)
+	return next(ctx, req)
+}
+
+func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := s.permit(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return next(srv, stream)
+}
+
+// permit returns nil if a caller may use a method, else the status that says why
+// not.
+func (s *Server) permit(ctx context.Context, method string) error {
+	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	switch service {
+	case tkcoordv1.Node_ServiceDesc.ServiceName, tkcoordv1.Relay_ServiceDesc.ServiceName:
+		if s.cfg.TLS != nil && !s.fromNode(ctx) {
+			return status.Error(codes.PermissionDenied, "only nodes of this cluster may call this service")
 		}
+	case throttlekitv1.Fleet_ServiceDesc.ServiceName:
+		if !s.catalog.now.Load().leases {
+			return errNoFleet
+		}
+		return s.fleet.permit(ctx)
+	case throttlekitv1.Monitor_ServiceDesc.ServiceName:
+		return s.monitor.permit(ctx)
 	}
-	return nil, status.Error(codes.PermissionDenied, "only nodes of this cluster may call this service")
+	return nil
+}
+
+// permitObserver lets nodes see what this one observed: known by their
+// certificate or, without TLS, by what Monitor asks of its callers.
+func (s *Server) permitObserver(ctx context.Context) error {
+	if s.cfg.TLS == nil {
+		return s.monitor.permit(ctx)
+	}
+	if !s.fromNode(ctx) {
+		return status.Error(codes.PermissionDenied, "only nodes of this cluster may call this service")
+	}
+	return nil
+}
+
+// fromNode reports whether a call comes over TLS with the certificate of a node.
+func (s *Server) fromNode(ctx context.Context) bool {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return false
+	}
+	t, ok := p.AuthInfo.(credentials.TLSInfo)
+	return ok && len(t.State.PeerCertificates) > 0 && s.isNode(t.State.PeerCertificates[0])
 }
 
 // isNode reports whether a certificate is that of a node of this cluster.
