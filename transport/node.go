@@ -62,6 +62,8 @@ type NodeConfig struct {
 	DeadAfter time.Duration
 
 	Clocks Clocks
+	// Timed makes answers carry a Timing, for traces.
+	Timed bool
 	// Observe is told how long each write to the log store took; may be nil.
 	Observe func(op string, took time.Duration)
 	// Delay is the fault suite's seam into the log store; nil otherwise.
@@ -136,11 +138,15 @@ func OpenNode(cfg NodeConfig) (_ *Node, err error) {
 	own := rand.Uint64() | 1
 	n.clock = NewClusterClock(cfg.Clocks, cfg.Settings.Rates)
 	n.replica = NewReplica(n.log, n.clock, own, cfg.Fatal)
+	n.replica.timed = cfg.Timed
 	if err := n.openRaft(); err != nil {
 		return n, err
 	}
 	n.proposer = NewProposer(cfg.Proposer, own, n.raft.Apply, n.clock.Stamp)
 	n.proposer.guess = n.guess
+	if cfg.Timed {
+		n.proposer.times = n.replica.timesOf
+	}
 	if err := n.openGossip(); err != nil {
 		return n, err
 	}

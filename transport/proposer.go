@@ -68,6 +68,7 @@ type Proposer struct {
 	stamp func() clock.Millis
 	id    uint64                                  // in every entry, so that the replica builds results for it
 	guess func(entry []byte) (fsm.Outcome, error) // for a planted bug, see ackEarly
+	times func(index uint64) applyTimes           // makes answers carry a Timing; nil does not
 
 	mu     sync.Mutex // guards the rest
 	leads  bool
@@ -79,6 +80,7 @@ type Proposer struct {
 // A call is one command on its way.
 type call struct {
 	encoded []byte
+	queued  int64        // Unix ns, if calls are timed
 	state   atomic.Int32 // queued, then taken or given up
 	done    chan reply   // buffered: the answer never waits for its reader
 }
@@ -97,8 +99,9 @@ type reply struct {
 // Applied is the answer to one command, and where in the log it took effect.
 type Applied struct {
 	fsm.Result
-	Index uint64
-	Now   clock.Millis
+	Index  uint64
+	Now    clock.Millis
+	Timing *Timing // nil unless the node was told to time
 }
 
 // NewProposer returns a proposer that accepts nothing yet. id must
@@ -131,6 +134,9 @@ func (p *Proposer) Propose(ctx context.Context, cmd fsm.Command) (Applied, error
 func (p *Proposer) enqueue(c *call) error {
 	if len(c.encoded) > p.cfg.MaxBytes {
 		return fmt.Errorf("command of %d bytes, at most %d fit into an entry: %w", len(c.encoded), p.cfg.MaxBytes, ErrTooLarge)
+	}
+	if p.times != nil {
+		c.queued = time.Now().UnixNano()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,9 +201,13 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		if bug.Planted(bug.AckEarly) {
 			calls = p.ackEarly(entry, calls)
 		}
+		sealed := sealing{commands: len(calls), bytes: len(entry)}
+		if p.times != nil {
+			sealed.at = time.Now()
+		}
 		future := p.apply(entry, p.cfg.EnqueueTimeout)
 		flying.Go(func() {
-			p.settle(ctx, future, calls)
+			p.settle(ctx, future, calls, sealed)
 			<-slots
 		})
 	}
@@ -265,17 +275,25 @@ func (p *Proposer) take() []*call {
 // settle answers the calls of one entry. A future that raft never answers, as
 // happens when it shuts down under load, becomes an unknown outcome once
 // leadership has ended and a grace has passed.
-func (p *Proposer) settle(ctx context.Context, future raft.ApplyFuture, calls []*call) {
+func (p *Proposer) settle(ctx context.Context, future raft.ApplyFuture, calls []*call, sealed sealing) {
 	out, err := p.outcome(ctx, future)
 	if err == nil && len(out.Results) != len(calls) {
 		panic(fmt.Sprintf("transport: entry %d has %d results for %d commands", out.Index, len(out.Results), len(calls)))
+	}
+	var times applyTimes
+	if p.times != nil && err == nil {
+		times = p.times(out.Index)
 	}
 	for i, c := range calls {
 		if err != nil {
 			c.done <- reply{err: err}
 			continue
 		}
-		c.done <- reply{applied: Applied{Result: out.Results[i], Index: out.Index, Now: out.Now}}
+		applied := Applied{Result: out.Results[i], Index: out.Index, Now: out.Now}
+		if p.times != nil {
+			applied.Timing = sealed.timing(c, times)
+		}
+		c.done <- reply{applied: applied}
 	}
 }
 

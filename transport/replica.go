@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/klauspost/compress/zstd"
@@ -21,6 +22,7 @@ type Replica struct {
 	clock *ClusterClock
 	own   uint64      // proposer number of this process
 	fatal func(error) // the node must stop
+	timed bool        // the entries of this process; set before anything is applied
 
 	mu      sync.RWMutex // Apply, Restore and Freeze write; queries read
 	machine *fsm.Machine
@@ -29,6 +31,7 @@ type Replica struct {
 	changed chan struct{} // closed at the next change that subscribers care about
 	changes []policyChange
 	digests []StateDigest // newest last
+	times   [keptTimes]applyTimes
 
 	applied appliedIndex
 	hashing sync.WaitGroup
@@ -62,6 +65,10 @@ func NewReplica(log *slog.Logger, c *ClusterClock, own uint64, fatal func(error)
 // replica has halted.
 func (r *Replica) Apply(l *raft.Log) any {
 	own := fsm.Proposer(l.Data) == r.own
+	t := applyTimes{index: l.Index}
+	if own && r.timed {
+		t.begun = time.Now()
+	}
 	r.mu.Lock()
 	if r.halted != nil {
 		r.mu.Unlock()
@@ -75,6 +82,10 @@ func (r *Replica) Apply(l *raft.Log) any {
 		return err
 	}
 	r.announce(out)
+	if own && r.timed {
+		t.ended = time.Now()
+		r.times[l.Index%keptTimes] = t
+	}
 	r.mu.Unlock()
 	r.clock.Note(out.Now)
 	r.applied.advance(l.Index)
