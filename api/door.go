@@ -17,6 +17,7 @@ type door struct {
 	node    *transport.Node
 	relay   *relay
 	catalog *catalog
+	traces  *tracing // nil: none
 	log     *slog.Logger
 }
 

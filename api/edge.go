@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
@@ -20,6 +21,7 @@ type Edge struct {
 	tkcoordv1.UnimplementedEdgeServer
 	node    *transport.Node
 	forward *Forwarder
+	traces  *tracing // nil: none
 	log     *slog.Logger
 	drain   <-chan struct{} // closed when the node begins to shut down
 }
@@ -36,7 +38,11 @@ func (e *Edge) Exchange(ctx context.Context, req *tkcoordv1.ExchangeRequest) (*t
 	if err != nil {
 		return nil, toStatus(err, "", e.log)
 	}
+	begun := time.Now()
 	applied, err := e.node.Propose(ctx, cmd)
+	if !errors.Is(err, transport.ErrNotLeader) { // else it is passed on
+		e.traces.proposal(ctx, begun, &applied, err)
+	}
 	if errors.Is(err, transport.ErrNotLeader) {
 		res, ferr := e.forward.Exchange(ctx, req)
 		if ferr == nil || !errors.Is(ferr, errNoLeader) {

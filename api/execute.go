@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
@@ -61,14 +62,25 @@ func (d *door) executeAll(ctx context.Context, ops []*tkcoordv1.Operation) []ver
 	} else if len(reads) > 0 {
 		d.readAll(ctx, ops, reads, all)
 	}
+	begun := time.Now()
 	for i, r := range d.node.ProposeAll(ctx, cmds) {
 		v := &all[of[i]]
+		d.traces.proposal(d.asker(ctx, ops[of[i]]), begun, &r.Applied, r.Err)
 		if v.err = r.Err; v.err == nil {
 			v.out, v.err = d.outcome(ops[of[i]], &r.Applied)
 		}
 	}
 	reading.Wait()
 	return all
+}
+
+// asker returns the context of who asked for an operation: of one that another node
+// passed on, with the span there.
+func (d *door) asker(ctx context.Context, op *tkcoordv1.Operation) context.Context {
+	if d.traces == nil || len(op.Trace) == 0 {
+		return ctx
+	}
+	return d.traces.under(ctx, op.Trace)
 }
 
 // readAll carries out some of the operations after it made sure that this node

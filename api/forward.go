@@ -33,6 +33,8 @@ type Forwarder struct {
 	creds credentials.TransportCredentials
 	dial  func(ctx context.Context, hostport string) (net.Conn, error) // nil: TCP
 
+	traces *tracing // nil: none; set before the first call
+
 	mu     sync.Mutex // guards the rest
 	conns  map[string]*grpc.ClientConn
 	closed bool
@@ -82,6 +84,7 @@ func (f *Forwarder) To(address string) (*grpc.ClientConn, error) {
 	if f.dial != nil {
 		options = append(options, grpc.WithContextDialer(f.dial))
 	}
+	options = append(options, f.traces.client()...)
 	c, err := grpc.NewClient("passthrough:///"+address, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)

@@ -3,13 +3,17 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/fsm"
+	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/monitor"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -54,27 +58,57 @@ func (m *Monitor) GetSnapshot(ctx context.Context, _ *throttlekitv1.GetSnapshotR
 // view is what the replica adds to the reports.
 func (m *Monitor) view() monitor.View {
 	reachable := m.node.Ready() == nil
-	v := monitor.View{
-		At: int64(m.node.ClusterTime()), Node: m.node.ID(),
-		Health: &monitor.Health{Backend: "raft", FailMode: m.fail, Reachable: &reachable},
+	now := m.node.ClusterTime()
+	c := configured(m.node.Replica())
+	var slots int64
+	for _, g := range c.guards {
+		slots += g.Inflight
 	}
-	v.Policies = configured(m.node.Replica())
-	return v
+	return monitor.View{
+		At: int64(now), Node: m.node.ID(), Policies: c.policies, Guards: c.guards,
+		Health:   &monitor.Health{Backend: "raft", FailMode: m.fail, Reachable: &reachable, LeaseTableSize: &slots},
+		Forecast: func(policy, key string) (strategy.Forecast, bool) { return m.forecast(policy, key, now) },
+	}
 }
 
-// configured returns the policies that Monitor lists: meters it does not.
-func configured(r *transport.Replica) (all []monitor.Configured) {
-	var status []fsm.PolicyStatus
-	r.Query(func(m *fsm.Machine) { _, status = m.Policies() })
-	for _, p := range status {
+// forecast is that of this node's replica, which may lag behind the leader's.
+func (m *Monitor) forecast(policy, key string, now clock.Millis) (f strategy.Forecast, ok bool) {
+	m.node.Replica().Query(func(machine *fsm.Machine) {
+		var err error
+		f, err = machine.Forecast(policy, key, 1, now)
+		ok = err == nil
+	})
+	return f, ok
+}
+
+// configuration is what Monitor shows of the policies that there are.
+type configuration struct {
+	policies []monitor.Configured // no meters: Monitor does not list them
+	guards   []monitor.Guard
+}
+
+// configured reads what a replica has.
+func configured(r *transport.Replica) (c configuration) {
+	var all []fsm.PolicyStatus
+	r.Query(func(m *fsm.Machine) { _, all = m.Policies() })
+	for i := range all {
+		p := &all[i]
 		switch p.Kind {
 		case policy.Plain, policy.TwoTier, policy.Federated:
-			all = append(all, monitor.Configured{Name: p.Name, Strategy: string(p.Strategy), Kind: monitor.Limiter})
+			c.policies = append(c.policies, monitor.Configured{Name: p.Name, Strategy: string(p.Strategy), Kind: monitor.Limiter})
 		case policy.Guarded:
-			all = append(all, monitor.Configured{Name: p.Name, Strategy: string(p.Strategy), Kind: monitor.Admitter})
+			c.policies = append(c.policies, monitor.Configured{Name: p.Name, Strategy: string(p.Strategy), Kind: monitor.Admitter})
+			g := monitor.Guard{
+				Name: p.Name, Limit: monitor.Number(p.Guard.Limit), Inflight: p.Guard.InFlight,
+				RTTNoload: monitor.Number(math.Inf(1)), LastRTT: monitor.Number(p.Guard.LastRTT),
+			}
+			if p.Guard.Sampled {
+				g.RTTNoload = monitor.Number(p.Guard.LowestRTT)
+			}
+			c.guards = append(c.guards, g)
 		}
 	}
-	return all
+	return c
 }
 
 // Watch sends denials of all nodes from now on, see the service's definition. The
@@ -133,4 +167,22 @@ func denialEvent(d monitor.Denial) *throttlekitv1.DenialEvent {
 		At: d.At, Policy: d.Policy, Key: d.Key, Axis: d.Lane.String(),
 		Limit: d.Decision.Limit, Remaining: d.Decision.Remaining, RetryAfterMs: d.Decision.RetryAfter,
 	}
+}
+
+// PolicyNames returns the policies that Monitor lists.
+func (s *Server) PolicyNames() (names []string) {
+	for _, c := range configured(s.node.Replica()).policies {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// WriteMetrics writes the contract's series for Prometheus, without a key. Without a
+// hub it writes nothing.
+func (s *Server) WriteMetrics(w io.Writer) error {
+	if s.cfg.Hub == nil {
+		return nil
+	}
+	c := configured(s.node.Replica())
+	return s.cfg.Hub.WriteProm(w, c.policies, c.guards)
 }

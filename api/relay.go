@@ -50,6 +50,11 @@ func (r *relay) close() {
 func (r *relay) do(ctx context.Context, address string, op *tkcoordv1.Operation, moved <-chan struct{}) (*tkcoordv1.Outcome, error) {
 	e := &errand{op: op, done: make(chan verdict, 1)}
 	e.until, _ = ctx.Deadline()
+	if op.Trace == nil { // NB: an operation that is repeated may still be read elsewhere
+		if t := r.forward.traces.parent(ctx); t != nil {
+			op.Trace = t
+		}
+	}
 	l, err := r.line(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", transport.ErrNotLeader, err)

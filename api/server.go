@@ -14,6 +14,7 @@ import (
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/monitor"
 	"github.com/tkcoord/tkcoord/transport"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -62,6 +63,9 @@ type Config struct {
 	Hub     *monitor.Hub
 	// Record is told of every decision. May be nil.
 	Record *Recorder
+	// Traces makes spans of calls and of commands; nil makes none. The node should be
+	// Timed then.
+	Traces trace.TracerProvider
 }
 
 // A Server is the gRPC listener of a node with all its doors.
@@ -74,6 +78,7 @@ type Server struct {
 	catalog *catalog
 	node    *transport.Node
 	drain   chan struct{}
+	traces  *tracing
 
 	fleet, monitor secretGate
 }
@@ -90,8 +95,10 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 		fleet:   secretGate{name: "fleet", header: fleetSecret, secret: cfg.FleetSecret},
 		monitor: secretGate{name: "monitor", header: monitorSecret, secret: cfg.MonitorSecret},
 	}
+	s.traces = newTracing(cfg.Traces)
+	s.forward.traces = s.traces
 	s.relay = newRelay(s.forward, cfg.Log)
-	s.grpc = grpc.NewServer(
+	s.grpc = grpc.NewServer(append(s.traces.server(),
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(4096),
@@ -101,9 +108,9 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 		grpc.ChainUnaryInterceptor(s.observe, s.guard),
 		grpc.ChainStreamInterceptor(s.guardStream),
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	s.registerPublic()
-	tkcoordv1.RegisterEdgeServer(s.grpc, &Edge{node: node, forward: s.forward, log: cfg.Log, drain: s.drain})
+	tkcoordv1.RegisterEdgeServer(s.grpc, &Edge{node: node, forward: s.forward, traces: s.traces, log: cfg.Log, drain: s.drain})
 	tkcoordv1.RegisterAdminServer(s.grpc, &Admin{node: node, forward: s.forward, log: cfg.Log})
 	tkcoordv1.RegisterNodeServer(s.grpc, &Node{node: node})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthDoor{Server: s.health, drain: s.drain})
@@ -114,7 +121,7 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 // registerPublic registers the services of the public contract, and those that
 // nodes need among themselves for it.
 func (s *Server) registerPublic() {
-	d := &door{node: s.node, relay: s.relay, catalog: s.catalog, log: s.cfg.Log}
+	d := &door{node: s.node, relay: s.relay, catalog: s.catalog, traces: s.traces, log: s.cfg.Log}
 	fail := s.cfg.Fail
 	if fail == "" {
 		fail = FailClosed

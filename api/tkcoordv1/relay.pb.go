@@ -223,7 +223,10 @@ type Operation struct {
 	// ADMIT: 16 random bytes that become part of the lease id.
 	Nonce []byte `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// RELEASE.
-	Dropped       bool `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Dropped bool `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	// The span that it was asked in, if that is traced: trace id, span id and flags of
+	// the W3C trace context, 25 bytes.
+	Trace         []byte `protobuf:"bytes,7,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +301,13 @@ func (x *Operation) GetDropped() bool {
 		return x.Dropped
 	}
 	return false
+}
+
+func (x *Operation) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
 }
 
 type Outcome struct {
@@ -532,14 +542,15 @@ const file_tkcoord_v1_relay_proto_rawDesc = "" +
 	"timeout_ms\x18\x03 \x01(\x03R\ttimeoutMs\"N\n" +
 	"\vRunResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
-	"\boutcomes\x18\x02 \x03(\v2\x13.tkcoord.v1.OutcomeR\boutcomes\"\xae\x01\n" +
+	"\boutcomes\x18\x02 \x03(\v2\x13.tkcoord.v1.OutcomeR\boutcomes\"\xc4\x01\n" +
 	"\tOperation\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.tkcoord.v1.OperationKindR\x04kind\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x12\n" +
 	"\x04keys\x18\x03 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x18\n" +
-	"\adropped\x18\x06 \x01(\bR\adropped\"\xed\x03\n" +
+	"\adropped\x18\x06 \x01(\bR\adropped\x12\x14\n" +
+	"\x05trace\x18\a \x01(\fR\x05trace\"\xed\x03\n" +
 	"\aOutcome\x12-\n" +
 	"\afailure\x18\x01 \x01(\v2\x13.tkcoord.v1.FailureR\afailure\x12\x19\n" +
 	"\bclock_ms\x18\x02 \x01(\x03R\aclockMs\x126\n" +
