@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,7 @@ func (o *demoOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.keys, "keys", o.keys, "with --demo: `number` of keys")
 	f.Float64Var(&o.skew, "skew", o.skew, "with --demo: Zipf exponent of the keys' popularity, above 1")
 	f.IntVar(&o.rate, "rate", o.rate, "with --demo: requests per second of each edge")
-	f.StringVar(&o.policy, "demo-policy", "", "with --demo: `name` of the policy; the default is firehose, or the first one")
+	f.StringVar(&o.policy, "demo-policy", "", "with --demo: `name` of the policy; the default is firehose, or the first one that edges can lease")
 	f.DurationVar(&o.killLeader, "kill-leader", 0, "with --demo: kill the leader each time so long has passed, and start it again")
 	f.DurationVar(&o.duration, "for", 0, "with --demo: stop after so long; 0 runs until Ctrl-C")
 }
@@ -128,17 +129,23 @@ func runDemo(ctx context.Context, o *demoOptions, c *devCluster, policies []poli
 }
 
 // demoPolicy chooses the policy of the traffic: the named one, else firehose of
-// the samples, else the first.
+// the samples, else the first that edges can have credits of.
 func demoPolicy(name string, policies []policy.Policy) (policy.Policy, error) {
+	if name == "" && slices.ContainsFunc(policies, func(p policy.Policy) bool { return p.Name == "firehose" && leasable(&p) }) {
+		name = "firehose"
+	}
 	for _, p := range policies {
-		if p.Name == name || name == "" && p.Name == "firehose" {
+		switch {
+		case p.Name == name && !leasable(&p):
+			return policy.Policy{}, fmt.Errorf("--demo-policy: %q is %s, want a policy whose credits edges can lease: fixedWindow or quota", name, describePolicy(&p))
+		case p.Name == name || name == "" && leasable(&p):
 			return p, nil
 		}
 	}
-	if name != "" || len(policies) == 0 {
-		return policy.Policy{}, fmt.Errorf("--demo-policy: no policy %q", name)
+	if name == "" {
+		return policy.Policy{}, errors.New("--demo: there is no policy whose credits edges can lease: fixedWindow or quota")
 	}
-	return policies[0], nil
+	return policy.Policy{}, fmt.Errorf("--demo-policy: no policy %q", name)
 }
 
 // demoPatience is how long a request without credits waits for a leader before

@@ -114,7 +114,7 @@ func (d *demo) block(w io.Writer, a, b frame, first bool) {
 	row("leader killed", "%12d times", d.kills.Load())
 	row("worst Δ so far", "%12d      admitted − limit of any key and window", d.overshoot())
 	row("denied without coordinator", "%12d      no credits, and nobody to ask", d.tally.lost.Load())
-	row("", "%d edges, policy %s: %d per %s and key", len(d.edges), d.policy.Name, d.policy.Limit, describeWindow(d.policy))
+	row("", "%d edges, policy %s: %d per %s and key", len(d.edges), d.policy.Name, d.policy.Limit, windowText(&d.policy))
 }
 
 func (d *demo) sum(w io.Writer, took time.Duration) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ type devOptions struct {
 	data     string
 	basePort int
 	policies string
+	strict   bool
 	verbose  bool
 	demo     demoOptions
 }
@@ -59,6 +61,7 @@ the view shows that no limit is exceeded and nobody is denied because of it.`,
 	f.StringVar(&o.data, "data", "", "`directory` of the nodes' data, kept; the default is a temporary one")
 	f.IntVar(&o.basePort, "base-port", o.basePort, "first `port`: node i uses four ports from base + 10·i; 0 picks free ones")
 	f.StringVar(&o.policies, "policies", "", "`file` of policies instead of the samples")
+	registerStrict(f, "strict-policies", &o.strict)
 	f.BoolVar(&o.verbose, "verbose", false, "show the nodes' logs")
 	o.demo.register(f)
 	return cmd
@@ -86,7 +89,7 @@ func runDev(ctx context.Context, o *devOptions, stdout, stderr io.Writer) (err e
 	if o.verbose {
 		log = slog.New(slog.NewTextHandler(stderr, nil))
 	}
-	policies, err := devPolicies(o.policies)
+	policies, err := devPolicies(o.policies, o.strict, stderr)
 	if err != nil {
 		return err
 	}
@@ -124,9 +127,9 @@ func devDirectory(dir string) (string, func() error, error) {
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
-func devPolicies(file string) ([]policy.Policy, error) {
+func devPolicies(file string, strict bool, stderr io.Writer) ([]policy.Policy, error) {
 	if file != "" {
-		return readPolicies(file)
+		return readPolicies(file, strict, warnTo(stderr))
 	}
 	f, err := policy.Parse("samples.throttlekit.yaml", samplePolicies)
 	if err != nil {
@@ -144,35 +147,46 @@ func (c *devCluster) introduce(w io.Writer, policies []policy.Policy) {
 		fmt.Fprintf(w, "%-6s %-22s %-22s %-22s %s\n", m.id, a.GRPC, a.Raft, a.Gossip, a.HTTP)
 		ready += fmt.Sprintf(" %s=grpc:%s,raft:%s,gossip:%s,http:%s", m.id, a.GRPC, a.Raft, a.Gossip, a.HTTP)
 	}
-	fmt.Fprint(w, "\npolicies: ")
-	for i, p := range policies {
-		if i > 0 {
-			fmt.Fprint(w, ", ")
-		}
-		fmt.Fprintf(w, "%s (%d per %s)", p.Name, p.Limit, describeWindow(p))
+	fmt.Fprint(w, "\npolicies:\n")
+	for i := range policies {
+		fmt.Fprintf(w, "  %-10s %s\n", policies[i].Name, describePolicy(&policies[i]))
 	}
 	addr := c.members[0].addresses().GRPC
-	name := policies[0].Name
 	fmt.Fprintf(w, `
-
 try, in another terminal:
   go run ./cmd/tkcoord status --addr %[1]s
-  go run ./cmd/tkcoord lease %[2]s some-key --want 10 --addr %[1]s
-  go run ./cmd/tkcoord check %[2]s some-key --addr %[1]s
-  go run ./cmd/tkcoord policy get --addr %[1]s
+%[2]s  go run ./cmd/tkcoord policy get --addr %[1]s
   curl http://%[3]s/metrics
 Ctrl-C stops the cluster.
 
 %[4]s
-`, addr, name, c.members[0].addresses().HTTP, ready)
+`, addr, suggestions(policies, addr), c.members[0].addresses().HTTP, ready)
 }
 
-func describeWindow(p policy.Policy) string {
-	if p.Cadence.Period > 0 {
-		return (time.Duration(p.Cadence.Period) * time.Millisecond).String()
+// suggestions are commands to try, each with the first policy that it is for.
+func suggestions(policies []policy.Policy, addr string) string {
+	var b strings.Builder
+	for _, s := range []struct {
+		text string
+		fits func(*policy.Policy) bool
+	}{
+		{"check %s some-key", func(p *policy.Policy) bool { return p.Kind == policy.Plain || p.Kind == policy.TwoTier }},
+		{"lease %s some-key --want 10", leasable},
+		{"debit %s some-key -n 1500", func(p *policy.Policy) bool { return p.Kind == policy.Meter }},
+		{"admit %s some-key --hold 5s", func(p *policy.Policy) bool { return p.Kind == policy.Guarded }},
+	} {
+		for i := range policies {
+			if s.fits(&policies[i]) {
+				fmt.Fprintf(&b, "  go run ./cmd/tkcoord "+s.text+" --addr %s\n", policies[i].Name, addr)
+				break
+			}
+		}
 	}
-	return p.Cadence.Kind.String()
+	return b.String()
 }
+
+// leasable reports whether edges can have credits of a policy.
+func leasable(p *policy.Policy) bool { return p.Ledger() && p.Kind != policy.Guarded }
 
 // ports returns the addresses of node i.
 func (o *devOptions) address(i, door int) string {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/tkcoord/tkcoord/api"
@@ -26,47 +23,6 @@ func newPolicyCommand(a *cli) *cobra.Command {
   tkcoord policy plan -f limits.yaml
   tkcoord policy apply -f limits.yaml`
 	return cmd
-}
-
-// readPolicies reads a policy file, "-" for stdin. All problems of the file go
-// to stderr, one line each, and the error counts them.
-func (a *cli) readPolicies(ctx context.Context, file string) ([]policy.Policy, error) {
-	name, data, err := file, []byte(nil), error(nil)
-	switch file {
-	case "":
-		return nil, usagef("--file is missing: name a policy file, or - for stdin")
-	case "-":
-		name = "stdin"
-		data, err = await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.stdin, policy.MaxFileSize+1)) })
-	default:
-		data, err = readBounded(file, policy.MaxFileSize+1)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the policies: %w", err)
-	}
-	f, err := policy.Parse(name, data)
-	bad, ok := errors.AsType[*policy.Problems](err)
-	if !ok {
-		return f.Policies, err
-	}
-	for _, p := range bad.List {
-		fmt.Fprintln(a.stderr, oneLine(p.String()))
-	}
-	n := len(bad.List) + bad.More
-	if bad.More > 0 {
-		return nil, fmt.Errorf("%s has %s, of which the first %d are shown", name, count(n, "problem"), len(bad.List))
-	}
-	return nil, fmt.Errorf("%s has %s", name, count(n, "problem"))
-}
-
-// readBounded reads at most limit bytes of a file.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // getPolicies returns the named policies with their counters, or all.

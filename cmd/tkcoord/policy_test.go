@@ -64,7 +64,15 @@ func TestPolicyPlan(t *testing.T) {
 	t.Run("bad file", func(t *testing.T) {
 		file := fileOf(t, "bad.yaml", strings.ReplaceAll(twoPolicies, "limit:", "limt:"))
 		c.on("policy", "plan", "-f", file).wants(t, exitFailed,
-			`(?:/.*/bad.yaml:\d+: limiters\..*\n){2,}tkcoord: policy plan: /.*/bad.yaml has \d+ problems\n`)
+			`(?:/.*/bad.yaml:\d+: config\.limiters\[.*\n){2,}tkcoord: policy plan: /.*/bad.yaml has \d+ problems\n`)
+	})
+	t.Run("a file of the contract", func(t *testing.T) {
+		file := fileOf(t, "contract.yaml", strings.ReplaceAll(onePolicy, "version: 2", "version: 1\ncapture: {enabled: true}")+"    brust: 5\n")
+		r := c.on("policy", "plan", "-f", file)
+		r.wants(t, exitDone, `warning: /.*/contract.yaml:2: config.capture: has no effect here\n`+
+			`warning: /.*/contract.yaml:8: config.limiters\[api\].brust: got an unknown key: did you mean burst\?\n`)
+		c.on("policy", "plan", "-f", file, "--strict").wants(t, exitFailed,
+			`/.*/contract.yaml:8: config.limiters\[api\].brust: got an unknown key: did you mean burst\?\ntkcoord: policy plan: /.*/contract.yaml has 1 problem\n`)
 	})
 	if v := c.machine.PolicyVersion(); v != 1 {
 		t.Errorf("version %d after plans, want 1", v)
@@ -140,6 +148,68 @@ func TestPolicyApplyBroken(t *testing.T) {
 	}
 	r := c.on("policy", "apply", "-f", fileOf(t, "limits.yaml", onePolicy))
 	r.wants(t, exitFailed, `tkcoord: policy apply: .*: the outcome is not known: the change may have been made: .* \(run the command again: it applies what is missing\)\n`)
+}
+
+// Policies of every kind go to a cluster and come back as they were, and each can
+// be shown in every form.
+func TestPolicyEveryKind(t *testing.T) {
+	c := startCluster(t, 1)
+	const every = "../../policy/testdata/good/every-kind.yaml"
+	c.on("policy", "apply", "-f", every, "--yes").wants(t, exitDone, "")
+	c.on("policy", "plan", "-f", every, "--prune", "--detailed-exitcode").wants(t, exitDone, "")
+	want, err := os.ReadFile(every + ".want")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.on("policy", "get"); r.stdout != string(want) {
+		t.Errorf("policy get: got %s", r.stdout)
+	}
+	c.golden(c.on("policy", "get", "--counters"), "policy-counters-kinds")
+	c.golden(c.on("policy", "get", "bucket", "checkout", "global", "leased-2", "tokens", "-o", "json"), "policy-get-kinds.json")
+}
+
+// A node logs what is odd about its first policies, and starts.
+func TestFirstPoliciesWarn(t *testing.T) {
+	o := defaultServeOptions()
+	o.data = t.TempDir()
+	o.policies = fileOf(t, "limits.yaml", "limiters:\n  api: {strategy: gcra, limit: 5, period: 1s, brust: 5}\n")
+	var b strings.Builder
+	c, err := o.processConfig(textLog(&b))
+	if err != nil || len(c.node.Policies) != 1 {
+		t.Fatalf("policies %+v, %v", c.node.Policies, err)
+	}
+	if !strings.Contains(b.String(), "did you mean burst?") {
+		t.Errorf("logged %s", &b)
+	}
+	o.strictPolicies = true
+	if _, err := o.processConfig(textLog(&b)); err == nil || !strings.Contains(err.Error(), "did you mean burst?") {
+		t.Errorf("with --strict-policies: %v", err)
+	}
+}
+
+// The samples of dev have a policy for each command that it suggests, and one for
+// its demo.
+func TestSamplePolicies(t *testing.T) {
+	all, err := devPolicies("", true, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(suggestions(all, "here"), "\n"); got != 4 {
+		t.Errorf("suggestions:\n%s", suggestions(all, "here"))
+	}
+	for _, tc := range []struct{ name, want, problem string }{
+		{"", "firehose", ""},
+		{"leased", "leased", ""},
+		{"api", "", `"api" is gcra 100, burst 20 per 10s, want a policy whose credits edges can lease`},
+		{"checkout", "", "want a policy whose credits edges can lease"},
+		{"tokens", "", "want a policy whose credits edges can lease"},
+		{"nope", "", `no policy "nope"`},
+	} {
+		p, err := demoPolicy(tc.name, all)
+		if p.Name != tc.want || (err == nil) != (tc.problem == "") || err != nil && !strings.Contains(err.Error(), tc.problem) {
+			t.Errorf("demoPolicy(%q) = %q, %v, want %q, %s", tc.name, p.Name, err, tc.want, tc.problem)
+		}
+	}
 }
 
 func TestPolicyDelete(t *testing.T) {

@@ -22,9 +22,13 @@ func newPolicyApplyCommand(a *cli) *cobra.Command {
 
 The plan is shown first. On a terminal it has to be confirmed, unless --yes is
 given. If the policies change between the plan and its application, nothing is
-applied. Policies that are not in the file stay, unless --prune is given.`,
+applied. Policies that are not in the file stay, unless --prune is given.
+
+Keys of the file that are unknown or have no effect are warned about. In files of
+version 2, or with --strict, they are problems, and nothing is applied.`,
 		Example: `  tkcoord policy apply -f limits.yaml
   tkcoord policy apply -f limits.yaml --prune --yes
+  tkcoord policy apply -f .throttlekit.yaml --strict
   generate-limits | tkcoord policy apply -f -`,
 		Args:              wantArgs(0, 0, ""),
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -20,7 +20,9 @@ The answer is a policy file in YAML, which policy apply takes back, unless
 --output or --counters ask for another form. The table and JSON have the counters
 of each policy, in credits: KEYS, CAPACITY, OUT and USED are sums over its windows
 that have a record now, the other columns count since the policy was made. WORST
-is the largest use of a window minus its limit: it never goes above 0.`,
+is the largest use of a window minus its limit: it never goes above 0. LIMIT and
+WINDOW are capacity and refill of a tokenBucket, and slots where nothing but
+concurrency is limited.`,
 		Example: `  tkcoord policy get > limits.yaml
   tkcoord policy get api --counters
   tkcoord policy get -o json | jq '.policies[].counters'`,
@@ -68,22 +70,14 @@ func writePolicies(w io.Writer, form string, res *tkcoordv1.GetPoliciesResponse)
 
 func countersTable(res *tkcoordv1.GetPoliciesResponse, all []policy.Policy) *table {
 	var t table
-	t.row("NAME", "STRATEGY", "LIMIT", "WINDOW", "KEYS", "CAPACITY", "OUT", "USED",
+	t.row("NAME", "KIND", "STRATEGY", "LIMIT", "WINDOW", "KEYS", "CAPACITY", "OUT", "USED",
 		"GRANTED TOTAL", "RETURNED TOTAL", "USED TOTAL", "REFUSED", "WORST")
 	for i, p := range all {
 		c := res.Policies[i].GetCounters()
-		t.row(p.Name, p.Strategy, p.Limit, window(p), c.GetLiveKeys(), c.GetLiveCapacity(), c.GetLiveOut(), c.GetLiveUsed(),
+		t.row(p.Name, p.Kind, p.Strategy, limitText(&p), windowText(&p), c.GetLiveKeys(), c.GetLiveCapacity(), c.GetLiveOut(), c.GetLiveUsed(),
 			c.GetGrantedTotal(), c.GetReturnedTotal(), c.GetUsedTotal(), c.GetRefusedTotal(), c.GetWorstOvershoot())
 	}
 	return &t
-}
-
-// window shows how long the windows of a policy are.
-func window(p policy.Policy) string {
-	if p.Cadence.Period > 0 {
-		return span(int64(p.Cadence.Period))
-	}
-	return p.Cadence.Kind.String()
 }
 
 // A policiesReport is the JSON form of policies with their counters.
@@ -92,12 +86,19 @@ type policiesReport struct {
 	Policies []policyReport `json:"policies"`
 }
 
+// A policyReport has what the kind of the policy uses, and null elsewhere.
 type policyReport struct {
 	Name     string         `json:"name"`
-	Strategy string         `json:"strategy"`
-	Limit    int64          `json:"limit"`
-	Cadence  cadenceReport  `json:"cadence"`
+	Kind     string         `json:"kind"`
+	Strategy string         `json:"strategy"` // "" for none
+	Limit    int64          `json:"limit"`    // of windows and meters, else 0
+	Cadence  *cadenceReport `json:"cadence"`
 	MaxKeys  int64          `json:"max_keys"`
+	Rate     *rateReport    `json:"rate,omitempty"`
+	Tier     *tierReport    `json:"tier,omitempty"`
+	Batch    int64          `json:"batch,omitempty"`
+	Meter    string         `json:"meter,omitempty"`
+	Guard    *guardReport   `json:"guard,omitempty"`
 	Counters countersReport `json:"counters"`
 }
 
@@ -107,6 +108,34 @@ type cadenceReport struct {
 	AnchorMs      int64  `json:"anchor_ms"`
 	OffsetMinutes int32  `json:"offset_minutes"`
 	WeekStart     int32  `json:"week_start"`
+}
+
+type rateReport struct {
+	Limit        float64 `json:"limit,omitempty"`
+	PeriodMs     float64 `json:"period_ms,omitempty"`
+	Burst        float64 `json:"burst,omitempty"`
+	Capacity     float64 `json:"capacity,omitempty"`
+	RefillPerSec float64 `json:"refill_per_sec,omitempty"`
+	Buckets      int64   `json:"buckets,omitempty"`
+}
+
+type tierReport struct {
+	Mode              string  `json:"mode"`
+	Batch             int64   `json:"batch"`
+	LowWater          float64 `json:"low_water"`
+	WindowCoupled     bool    `json:"window_coupled"`
+	ReturnIdleAfterMs int64   `json:"return_idle_after_ms"`
+}
+
+type guardReport struct {
+	MinLimit     int64   `json:"min_limit"`
+	MaxLimit     int64   `json:"max_limit"`
+	InitialLimit int64   `json:"initial_limit"`
+	Algorithm    string  `json:"algorithm"`
+	RTTWindow    int64   `json:"rtt_window"`
+	Smoothing    float64 `json:"smoothing"`
+	Tolerance    float64 `json:"tolerance"`
+	BackoffRatio float64 `json:"backoff_ratio"`
 }
 
 type countersReport struct {
@@ -124,17 +153,37 @@ type countersReport struct {
 func newPoliciesReport(res *tkcoordv1.GetPoliciesResponse) policiesReport {
 	r := policiesReport{Version: res.Version, Policies: []policyReport{}}
 	for _, s := range res.Policies {
-		p, c := s.GetPolicy(), s.GetCounters()
-		cad := p.GetCadence()
-		r.Policies = append(r.Policies, policyReport{
-			Name: p.GetName(), Strategy: p.GetStrategy(), Limit: p.GetLimit(), MaxKeys: p.GetMaxKeys(),
-			Cadence: cadenceReport{cad.GetKind(), cad.GetPeriodMs(), cad.GetAnchorMs(), cad.GetOffsetMinutes(), cad.GetWeekStart()},
-			Counters: countersReport{
-				LiveKeys: c.GetLiveKeys(), LiveCapacity: c.GetLiveCapacity(), LiveOut: c.GetLiveOut(), LiveUsed: c.GetLiveUsed(),
-				GrantedTotal: c.GetGrantedTotal(), ReturnedTotal: c.GetReturnedTotal(), UsedTotal: c.GetUsedTotal(),
-				RefusedTotal: c.GetRefusedTotal(), WorstOvershoot: c.GetWorstOvershoot(),
-			},
-		})
+		p := newPolicyReport(s.GetPolicy())
+		c := s.GetCounters()
+		p.Counters = countersReport{
+			LiveKeys: c.GetLiveKeys(), LiveCapacity: c.GetLiveCapacity(), LiveOut: c.GetLiveOut(), LiveUsed: c.GetLiveUsed(),
+			GrantedTotal: c.GetGrantedTotal(), ReturnedTotal: c.GetReturnedTotal(), UsedTotal: c.GetUsedTotal(),
+			RefusedTotal: c.GetRefusedTotal(), WorstOvershoot: c.GetWorstOvershoot(),
+		}
+		r.Policies = append(r.Policies, p)
+	}
+	return r
+}
+
+func newPolicyReport(p *tkcoordv1.Policy) policyReport {
+	r := policyReport{
+		Name: p.GetName(), Kind: p.GetKind(), Strategy: p.GetStrategy(), Limit: p.GetLimit(), MaxKeys: p.GetMaxKeys(),
+		Batch: p.GetBatch(), Meter: p.GetMeter(),
+	}
+	if c := p.GetCadence(); c != nil {
+		r.Cadence = &cadenceReport{c.GetKind(), c.GetPeriodMs(), c.GetAnchorMs(), c.GetOffsetMinutes(), c.GetWeekStart()}
+	}
+	if x := p.GetRate(); x != nil {
+		r.Rate = &rateReport{x.GetLimit(), x.GetPeriodMs(), x.GetBurst(), x.GetCapacity(), x.GetRefillPerSec(), x.GetBuckets()}
+	}
+	if t := p.GetTier(); t != nil {
+		r.Tier = &tierReport{t.GetMode(), t.GetBatch(), t.GetLowWater(), t.GetWindowCoupled(), t.GetReturnIdleAfterMs()}
+	}
+	if g := p.GetGuard(); g != nil {
+		r.Guard = &guardReport{
+			g.GetMinLimit(), g.GetMaxLimit(), g.GetInitialLimit(), g.GetAlgorithm(), g.GetRttWindow(),
+			g.GetSmoothing(), g.GetTolerance(), g.GetBackoffRatio(),
+		}
 	}
 	return r
 }

@@ -7,19 +7,26 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/tkcoord/tkcoord/policy"
 )
 
 // planFlags are those of the commands that compare a file with the cluster.
 type planFlags struct {
-	file  string
-	prune bool
+	file          string
+	prune, strict bool
 }
 
 func (f *planFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.file, "file", "f", "", "policy `file`, - for stdin")
 	cmd.Flags().BoolVar(&f.prune, "prune", false, "delete the policies that are not in the file")
+	registerStrict(cmd.Flags(), "strict", &f.strict)
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json")
+}
+
+// registerStrict adds the flag that makes warnings about a policy file problems.
+func registerStrict(f *pflag.FlagSet, name string, strict *bool) {
+	f.BoolVar(strict, name, false, "refuse keys of the policy file that are unknown or have no effect, as in files of version 2")
 }
 
 func newPolicyPlanCommand(a *cli) *cobra.Command {
@@ -29,6 +36,9 @@ func newPolicyPlanCommand(a *cli) *cobra.Command {
 		Use:   "plan -f FILE",
 		Short: "Show what applying a policy file would change, and change nothing",
 		Long: `Show what applying a policy file would change, and change nothing.
+
+Keys of the file that are unknown or have no effect are warned about. In files of
+version 2, or with --strict, they are problems, and the file is refused.
 
 With --detailed-exitcode the exit code is 0 if there is nothing to change and 3
 if there is, for scripts; without it both are 0.`,
@@ -72,7 +82,7 @@ type plan struct {
 
 // plan reads a file and compares it with the cluster.
 func (a *cli) plan(ctx context.Context, c *client, flags planFlags) (*plan, error) {
-	wanted, err := a.readPolicies(ctx, flags.file)
+	wanted, err := a.readPolicies(ctx, flags.file, flags.strict)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
-	"github.com/tkcoord/tkcoord/policy"
 	"github.com/tkcoord/tkcoord/transport"
 )
 
@@ -31,6 +30,7 @@ type serveOptions struct {
 	expect                        int
 	tls                           transport.TLSFiles
 	policies                      string
+	strictPolicies                bool
 	insecure                      bool
 	gossipKey                     string
 	logLevel, logFormat           string
@@ -72,6 +72,7 @@ func (o *serveOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.tls.Key, "tls-key", "", "`file` with the key of this node's certificate")
 	f.StringVar(&o.tls.CA, "tls-ca", "", "`file` with the certificates that nodes and clients are checked against")
 	f.StringVar(&o.policies, "policies", "", "`file` of policies for a cluster that has never had any")
+	registerStrict(f, "strict-policies", &o.strictPolicies)
 	f.BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS: anyone who reaches the ports is trusted")
 	f.StringVar(&o.gossipKey, "gossip-key", "", "secret of 16, 24 or 32 bytes, base64, that encrypts gossip")
 	f.BoolVar(&o.profiles, "pprof", false, "serve profiles at /debug/pprof/ of the HTTP address")
@@ -250,7 +251,8 @@ func (o *serveOptions) processConfig(log *slog.Logger) (processConfig, error) {
 		return processConfig{}, fmt.Errorf("--gossip-key: %w", err)
 	}
 	if o.policies != "" {
-		if n.Policies, err = readPolicies(o.policies); err != nil {
+		warn := func(text string) { log.Warn("policy file", "warning", text) }
+		if n.Policies, err = readPolicies(o.policies, o.strictPolicies, warn); err != nil {
 			return processConfig{}, err
 		}
 		if size := len(fsm.Encode(fsm.Policies{Put: n.Policies})); size > n.Proposer.MaxBytes {
@@ -268,19 +270,6 @@ func (o *serveOptions) processConfig(log *slog.Logger) (processConfig, error) {
 		c.node.TLS = c.doorTLS
 	}
 	return c, nil
-}
-
-// readPolicies reads a policy file as a whole.
-func readPolicies(file string) ([]policy.Policy, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	f, err := policy.Parse(file, data)
-	if err != nil {
-		return nil, err
-	}
-	return f.Policies, nil
 }
 
 func newLogger(w io.Writer, level, format string) *slog.Logger {

@@ -29,7 +29,7 @@ func TestGracefulStop(t *testing.T) {
 		n := newNode(t, id, "e2e", 3, nodes...)
 		n.cfg.node.Heartbeat = time.Second // on a busy machine leadership must not move by itself
 		var err error
-		if n.cfg.node.Policies, err = readPolicies(policies); err != nil {
+		if n.cfg.node.Policies, err = readPolicies(policies, true, func(string) {}); err != nil {
 			t.Fatal(err)
 		}
 		nodes = append(nodes, n.start())
@@ -90,7 +90,7 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 	}
 	grpc := regexp.MustCompile(`ready n1=grpc:([^,]+),`).FindStringSubmatch(out.String())[1]
 	tkcoord(t, "status", "--addr", grpc).wants(t, exitDone, "")
-	tkcoord(t, "lease", "api", "k", "--want", "5", "--addr", grpc).wants(t, exitDone, "")
+	tkcoord(t, "lease", "login", "k", "--want", "5", "--addr", grpc).wants(t, exitDone, "")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
