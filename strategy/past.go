@@ -38,7 +38,7 @@ func (p *past) add(e entry) {
 	if len(p.all) == cap(p.all) && p.head > 0 {
 		kept, room := p.entries(), p.all[:0]
 		if wide := cap(p.all) > keepRoom && len(kept) < cap(p.all)/4; wide || p.head < len(p.all)/2 {
-			room = make([]entry, 0, 2*len(kept)+1)
+			room = make([]entry, 0, len(kept)+len(kept)+1)
 		}
 		p.all, p.head = append(room, kept...), 0
 	}
