@@ -21,8 +21,14 @@ func naming(m *Machine) *Image {
 	}
 	for id := range m.nextPolicy {
 		for i := range 3 {
-			img.Budgets = append(img.Budgets, BudgetImage{PolicyID: id, BudgetState: BudgetState{Key: fmt.Sprintf("k%d", i)}})
+			key := fmt.Sprintf("k%d", i)
+			img.Budgets = append(img.Budgets, BudgetImage{PolicyID: id, BudgetState: BudgetState{Key: key}})
+			img.Cells = append(img.Cells, CellImage{States: id, Key: key})
+			img.Meters = append(img.Meters, MeterImage{States: id, Key: key})
 		}
+	}
+	for _, fence := range m.Fences() {
+		img.Slots = append(img.Slots, SlotImage{Fence: fence})
 	}
 	return img
 }
@@ -33,6 +39,7 @@ func TestImageGoesOnAlike(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, other := New(), New()
 		s := newStory(t, m)
+		s.wide = rapid.Bool().Draw(t, "wide")
 		one(t, m, s.now, Genesis{ClusterID: "c", Settings: tight()})
 		one(t, m, s.now, s.founding())
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
@@ -46,7 +53,7 @@ func TestImageGoesOnAlike(t *testing.T) {
 			}
 			m.cursor, other.version = 0, m.version // no part of an image
 			got, want := one(t, other, stamp, c), one(t, m, stamp, c)
-			if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); got != want {
+			if got, want := inFull(c, got), inFull(c, want); got != want {
 				t.Fatalf("%+v at %d: got %s, want %s", c, stamp, got, want)
 			}
 			a, b := naming(m), naming(m)
@@ -62,6 +69,11 @@ func TestImageGoesOnAlike(t *testing.T) {
 			s.heard(c, want)
 		}
 	})
+}
+
+// inFull prints a result with what it points to.
+func inFull(c Command, r Result) string {
+	return fmt.Sprintf("%v, session %d, answers %+v, version %d, %q", r.Err, r.Session, r.Answers, r.Version, describeRequest(c, r))
 }
 
 // An image that does not name all records is of no use.

@@ -18,6 +18,7 @@ import (
 func drawLog(t *rapid.T, n int, settings Settings) (log [][]byte, m *Machine) {
 	m = New()
 	s := newStory(t, m)
+	s.wide = rapid.Bool().Draw(t, "wide")
 	entry := func(cmds ...Command) {
 		var b Batch
 		for _, c := range cmds {

@@ -17,6 +17,9 @@ type story struct {
 	m     *Machine
 	now   clock.Millis // stamp of the next entry
 	edges [4]storyEdge
+
+	wide   bool // policies of all kinds, and requests beside exchanges
+	leases []string
 }
 
 type storyEdge struct {
@@ -50,6 +53,9 @@ func pick[T any](s *story, label string, list ...T) T { return list[s.one(label,
 // an entry that only carries its stamp.
 func (s *story) command() Command {
 	s.now = max(s.now, s.m.now) + pick[clock.Millis](s, "pause", 0, 0, 0, 1, 2, 5, 20, 50, 100, 700)
+	if s.wide && s.one("request", 2) == 1 {
+		return s.request()
+	}
 	switch s.one("kind", 20) {
 	default:
 		return s.exchange()
@@ -147,6 +153,9 @@ func (s *story) policy(name string) policy.Policy {
 		p.Strategy, p.Cadence = policy.Quota, escrow.Cadence{Kind: escrow.CalendarDay}
 	}
 	p.MaxKeys = pick(s, "maxKeys", 1000, 3, 1)
+	if s.wide {
+		s.widen(&p)
+	}
 	return p
 }
 
@@ -155,8 +164,11 @@ func (s *story) founding() Policies {
 	return Policies{Put: []policy.Policy{s.policy("p0"), s.policy("p1"), s.policy("p2")}}
 }
 
-// heard lets the edge take over the session of an answer.
+// heard lets the edge take over the session of an answer, and a client its lease.
 func (s *story) heard(c Command, r Result) {
+	if r.Admission != nil && r.Admission.LeaseID != "" {
+		s.leases = append(s.leases, r.Admission.LeaseID)
+	}
 	if x, ok := c.(*Exchange); ok && r.Err == nil {
 		e := &s.edges[x.EdgeID[1]-'0']
 		if e.incarnation == x.Incarnation && s.one("lost", 5) > 0 {
