@@ -238,6 +238,19 @@ func TestParseLimits(t *testing.T) {
 	}
 }
 
+// TestParseManyKeys: a file full of nonsense takes no longer than one of policies.
+func TestParseManyKeys(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("limiters:\n  a:\n    strategy: gcra\n    limit: 5\n    period: 1s\n")
+	for i := range 250_000 {
+		fmt.Fprintf(&b, "    k%d: 1\n", i)
+	}
+	f, err := Parse("f", []byte(b.String()))
+	if err != nil || len(f.Warnings.List) != MaxProblems || f.Warnings.More != 250_000-MaxProblems {
+		t.Errorf("%d warnings and %d more, %v", len(f.Warnings.List), f.Warnings.More, err)
+	}
+}
+
 // FuzzParse: whatever the bytes, the answer is problems with their places, or
 // valid policies that survive being written and read again.
 func FuzzParse(f *testing.F) {

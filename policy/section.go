@@ -69,7 +69,7 @@ func (m section) rest(what string, known []string) {
 				m.remark(e.line, m.at.to(e.key), "got %v: %s does not use it, remove it", &e.node, what)
 			}
 		default:
-			m.remark(e.line, m.at.to(e.key), "got an unknown key: %s", suggest(e.key, known))
+			m.remark(e.line, m.at.to(e.key), "got an unknown key: %v", suggestion{e.key, known})
 		}
 	}
 }
@@ -197,7 +197,7 @@ func (m section) choice(key, otherwise, problem string, allowed []string) (strin
 	case e.node.kind == text && slices.Contains(allowed, e.node.value):
 		return e.node.value, true
 	}
-	m.refuse(e.node.line, m.at.to(key), "%s %v: %s", problem, &e.node, suggest(e.node.value, allowed))
+	m.refuse(e.node.line, m.at.to(key), "%s %v: %v", problem, &e.node, suggestion{e.node.value, allowed})
 	return "", false
 }
 

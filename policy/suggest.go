@@ -5,9 +5,15 @@ import (
 	"strings"
 )
 
-// suggest says which word was meant, if one of those allowed is near, and
-// otherwise lists them.
-func suggest(got string, allowed []string) string {
+// A suggestion says which word was meant, if one of those allowed is near, and
+// otherwise lists them. It is worked out when its problem is written.
+type suggestion struct {
+	got     string
+	allowed []string
+}
+
+func (s suggestion) String() string {
+	got, allowed := s.got, s.allowed
 	best, distance := "", 3 // a word of five letters, the shortest, may have two wrong
 	if len(got) <= 2*maxNumeral {
 		for _, word := range allowed {
