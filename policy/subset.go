@@ -152,7 +152,7 @@ func (s *subsetReader) flow(text string, depth, line int, at *path) node {
 			break
 		}
 		if strings.HasPrefix(text, "{") {
-			s.fail(line, "nested flow maps are not supported")
+			s.fail(line, "nested flow maps are not supported: write the inner one on lines of its own, or say version: 2 at the top")
 			break
 		}
 		s.put(&n, seen, key, line, s.scalar(text, line), at)

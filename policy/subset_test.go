@@ -50,7 +50,7 @@ func TestSubset(t *testing.T) {
 		{"no colon", "a: 1\n---\n", `expected a key and a colon, got "---"`},
 		{"no key", "a: 1\n : 2", `unexpected indentation at ": 2"`},
 		{"an empty key", ": 2", `expected a key and a colon, got ": 2"`},
-		{"nested braces", "a: { b: { c: 1 } }", "nested flow maps are not supported"},
+		{"nested braces", "a: { b: { c: 1 } }", "nested flow maps are not supported: write the inner one on lines of its own, or say version: 2 at the top"},
 		{"commas in braces", `a: { b: "x, y" }`, `expected a key and a colon, got "y\""`},
 		{"open braces", "a: { b: 1,\n  c: 2 }", `a map in braces must end on its line, got "{ b: 1,"`},
 		{"escapes that are none", `a: "\x41"`, `got "\x41", which is no string of JSON: invalid character 'x' in string escape code`},
