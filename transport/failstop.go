@@ -90,12 +90,14 @@ func (s *failStop) write(op string, f func() error) error {
 	start := s.now()
 	var done atomic.Bool
 	dog := s.watch(op, &done)
+	defer func() { // NB: also if f ends the goroutine, as a test's disk does in a process that crashed
+		done.Store(true)
+		dog.Stop()
+	}()
 	if s.delay != nil {
 		s.delay(op)
 	}
 	err := f()
-	done.Store(true)
-	dog.Stop()
 	if s.observe != nil {
 		s.observe(op, s.now().Sub(start))
 	}
