@@ -200,7 +200,7 @@ func TestSamplePolicies(t *testing.T) {
 	for _, tc := range []struct{ name, want, problem string }{
 		{"", "firehose", ""},
 		{"leased", "leased", ""},
-		{"api", "", `"api" is gcra 100, burst 20 per 10s, want a policy whose credits edges can lease`},
+		{"api", "", `"api" is gcra 100 per 10s, burst 20, want a policy whose credits edges can lease`},
 		{"checkout", "", "want a policy whose credits edges can lease"},
 		{"tokens", "", "want a policy whose credits edges can lease"},
 		{"nope", "", `no policy "nope"`},

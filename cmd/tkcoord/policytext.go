@@ -60,7 +60,7 @@ func slotsText(p *policy.Policy) string {
 	return fmt.Sprintf("%d-%d slots", g.MinLimit, g.MaxLimit)
 }
 
-// describePolicy shows a policy in a few words: "gcra 100, burst 20 per 1m0s".
+// describePolicy shows a policy in a few words: "gcra 100 per 1m0s, burst 20".
 func describePolicy(p *policy.Policy) string {
 	var b strings.Builder
 	switch {
@@ -68,6 +68,8 @@ func describePolicy(p *policy.Policy) string {
 		fmt.Fprintf(&b, "%d tokens per %s", p.Limit, windowText(p))
 	case p.Rate.Name == policy.TokenBucket:
 		fmt.Fprintf(&b, "tokenBucket %s, refilled at %s", limitText(p), windowText(p))
+	case p.Rate.Name == policy.GCRA:
+		fmt.Fprintf(&b, "gcra %s per %s, burst %s", number(p.Rate.Limit), windowText(p), number(p.Rate.Burst))
 	case p.Strategy != "":
 		fmt.Fprintf(&b, "%s %s per %s", p.Strategy, limitText(p), windowText(p))
 	}
