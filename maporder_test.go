@@ -13,7 +13,7 @@ import (
 )
 
 // replicated are the packages that replicas execute.
-var replicated = []string{"fsm/clock", "escrow", "fsm"}
+var replicated = []string{"fsm/clock", "escrow", "strategy", "fsm"}
 
 // anyOrder marks a range over a map whose order cannot reach the state. It stands
 // in the line or in the one above, with the reason.

@@ -30,7 +30,8 @@ type Forecast struct {
 }
 
 // A Strategy decides by one set of parameters for any number of keys. It holds
-// no state and may be used by many goroutines at once; a State by one.
+// no state and may be used by many goroutines at once; a State by one. A batch is a
+// loop over keys at one instant: a key that comes twice is charged twice.
 //
 // Instants are Unix ms in [0, clock.MaxInstant]; one outside counts as the nearest
 // bound. A cost is in (0, MaxCost]; outside of it Check, Test and Forecast answer

@@ -30,13 +30,10 @@ func ratPick(c bool, x, y rat) rat {
 	return y
 }
 
-func floorOf(x rat) int64 {
-	q, m := new(big.Int).DivMod(x.Num(), x.Denom(), new(big.Int)) // Euclidean, so m >= 0
-	_ = m
-	return q.Int64()
-}
-func ceilOf(x rat) int64 { return -floorOf(new(big.Rat).Neg(x)) }
-func left(x rat) int64   { return max(0, floorOf(x)) }
+// floorOf is ⌊x⌋: Div rounds down where the divisor is positive.
+func floorOf(x rat) int64 { return new(big.Int).Div(x.Num(), x.Denom()).Int64() }
+func ceilOf(x rat) int64  { return -floorOf(new(big.Rat).Neg(x)) }
+func left(x rat) int64    { return max(0, floorOf(x)) }
 
 // A twin decides exactly.
 type twin interface {

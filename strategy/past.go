@@ -1,13 +1,28 @@
 package strategy
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // A past is a list that grows at its end and is forgotten from its front. The
 // instants in it ascend.
 type past struct {
 	all    []entry
 	head   int    // all[:head] is forgotten
-	before uint64 // n of what was forgotten last, for lists that sum up
+	before uint64 // of a log: n of what was forgotten last
+	tally  tally  // of a ring
+}
+
+// A tally sums up the buckets of a ring. It is exact unless it is broken.
+type tally struct {
+	sum    float64
+	broken bool // some summand has a fraction, or the sum was too large
+}
+
+func (t *tally) add(n float64) {
+	t.sum += n
+	t.broken = t.broken || n != math.Floor(n) || t.sum > MaxNumber
 }
 
 // An entry is a bucket of a ring or the admissions of one instant of a log.
@@ -50,9 +65,9 @@ func (p *past) clear() {
 	if cap(p.all) > keepRoom {
 		p.all = nil
 	}
-	p.all, p.head, p.before = p.all[:0], 0, 0
+	*p = past{all: p.all[:0]}
 }
 
 func (p *past) clone() *past {
-	return &past{all: slices.Clone(p.entries()), before: p.before}
+	return &past{all: slices.Clone(p.entries()), before: p.before, tally: p.tally}
 }

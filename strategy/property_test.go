@@ -107,7 +107,7 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatalf("New(%+v): %v", p, err)
 		}
-		m, s, f := newModel(p), State{}, drawTraffic(t, p, false)
+		m, s, f := newModel(p), State{}, drawTraffic(t, p, rapid.Bool().Draw(t, "whole costs"))
 		for range rapid.IntRange(1, 40).Draw(t, "calls") {
 			now, cost := f.step(t)
 			if p.Name == GCRA && p.Period/p.Limit*cost < 1.0/16 {
@@ -360,6 +360,19 @@ func TestOtherParameters(t *testing.T) {
 			t.Fatal("the state never ends")
 		}
 	})
+}
+
+// TestOtherBuckets: units of other buckets leave with the one they were put into.
+func TestOtherBuckets(t *testing.T) {
+	const t0 = 1_700_000_000_000
+	before, after, s := must(t, slidingOf(10, 100, 10)), must(t, slidingOf(10, 100, 1)), State{}
+	before.Check(&s, t0+20, 3)
+	before.Check(&s, t0+80, 3)
+	for _, want := range []struct{ at, left int64 }{{80, 4}, {99, 4}, {100, 4}, {150, 7}, {175, 8}, {191, 10}} {
+		if got := after.Peek(&s, t0+want.at).Remaining; got != want.left {
+			t.Errorf("%d remaining after %d ms, want %d", got, want.at, want.left)
+		}
+	}
 }
 
 // TestOtherKind: a state of another kind is a cold key.

@@ -5,7 +5,8 @@ import "math"
 // ring approximates a window that slides: it counts in S buckets of w = period/S
 // ms, and takes of the bucket that is leaving the part that is still inside. Only
 // buckets that are not empty are kept; the others would add nothing to the sum.
-// A call takes time for each of those.
+// While all costs are whole numbers the sum is kept too, since it is the same in
+// every order; with fractions a call takes time for each bucket.
 //
 // A clock that runs back finds the window where the last admission left it, at
 // that instant. (The reference looks at the earlier window and misses what came
@@ -45,35 +46,46 @@ func (r *ring) read(s *State, now int64) gauge {
 	v.c = math.Floor(v.at / r.w)
 	elapsed := max(0, v.at-float64(v.c*r.w))
 	v.weight = min(max((r.w-elapsed)/r.w, 0), 1)
+	oldest := v.c - r.s
 	switch {
 	case live && s.b == r.w:
-		for _, e := range s.past.entries() {
-			r.count(&v, float64(e.at), math.Float64frombits(e.n))
-		}
+		v.full, v.old = split(s.past, oldest)
 	case live:
-		r.count(&v, math.Floor(s.a/r.w), total(s.past))
+		if tick, n := math.Floor(s.a/r.w), total(s.past); tick > oldest {
+			v.full = n
+		} else if tick == oldest {
+			v.old = n
+		}
 	}
 	v.est = v.full + float64(v.old*v.weight)
 	return v
 }
 
-// count adds a bucket to what it is part of. Buckets come in the order of their
-// ticks, which is the order of the sum.
-func (r *ring) count(v *gauge, tick, n float64) {
-	switch oldest := v.c - r.s; {
-	case tick > oldest:
-		v.full += n
-	case tick == oldest:
-		v.old = n
+// split returns the units after the oldest bucket, summed in the order of their
+// ticks or in one that gives the same sum, and those in it.
+func split(p *past, oldest float64) (full, old float64) {
+	all, gone, out := p.entries(), 0, 0.0
+	for gone < len(all) && float64(all[gone].at) <= oldest {
+		n := math.Float64frombits(all[gone].n)
+		if float64(all[gone].at) == oldest {
+			old = n
+		}
+		gone++
+		out += n
 	}
+	if !p.tally.broken {
+		return p.tally.sum - out, old
+	}
+	for _, e := range all[gone:] {
+		full += math.Float64frombits(e.n)
+	}
+	return full, old
 }
 
 // total sums all buckets.
-func total(p *past) (n float64) {
-	for _, e := range p.entries() {
-		n += math.Float64frombits(e.n)
-	}
-	return n
+func total(p *past) float64 {
+	full, _ := split(p, -1)
+	return full
 }
 
 func (r *ring) Check(s *State, now int64, cost float64) Decision {
@@ -119,23 +131,34 @@ func (r *ring) answer(v *gauge, now int64, cost float64) Decision {
 func (r *ring) take(s *State, v *gauge, live bool, cost float64) {
 	p := s.history(live)
 	if live && s.b != r.w {
-		carried := entry{int64(math.Floor(s.a / r.w)), math.Float64bits(total(p))}
+		tick, n := math.Floor(s.a/r.w), total(p)
 		p.clear()
-		p.add(carried)
+		p.put(tick, n)
 	}
-	kept := p.entries()
 	gone := 0
-	for gone < len(kept) && float64(kept[gone].at) < v.c-r.s {
+	for _, e := range p.entries() {
+		if float64(e.at) >= v.c-r.s {
+			break
+		}
+		p.tally.add(-math.Float64frombits(e.n))
 		gone++
 	}
-	p.forget(gone)
-	kept = kept[gone:]
-	if last := len(kept) - 1; last >= 0 && float64(kept[last].at) == v.c {
-		kept[last].n = math.Float64bits(math.Float64frombits(kept[last].n) + cost)
-	} else {
-		p.add(entry{int64(v.c), math.Float64bits(cost)})
+	if p.forget(gone); len(p.entries()) == 0 {
+		p.tally = tally{}
 	}
+	p.put(v.c, cost)
 	*s = State{kind: kindRing, a: v.at, b: r.w, past: p, exp: int64(v.at) + r.ttl}
+}
+
+// put counts units in the bucket of a tick, which is the newest one.
+func (p *past) put(tick, n float64) {
+	p.tally.add(n)
+	if all := p.entries(); len(all) > 0 && float64(all[len(all)-1].at) == tick {
+		last := &all[len(all)-1]
+		last.n = math.Float64bits(math.Float64frombits(last.n) + n)
+		return
+	}
+	p.add(entry{int64(tick), math.Float64bits(n)})
 }
 
 func (r *ring) Peek(s *State, now int64) Decision {

@@ -16,9 +16,9 @@ const (
 )
 
 // A State is what one key has used under one strategy. The zero State is a cold
-// key. It takes 40 bytes, and with strategies that have a past 40 and 16 for each
-// bucket in use, or for each ms in which a log admitted. Copies share the past: use
-// Clone.
+// key. It takes 40 bytes; with strategies that have a past about 100, and 16 to 64
+// for each bucket in use, or for each ms in which a log admitted. Copies share the
+// past: use Clone.
 type State struct {
 	exp  int64 // first instant at which it is as good as cold; 0: it is cold
 	a, b float64
