@@ -98,3 +98,25 @@ func TestShadow(t *testing.T) {
 		}
 	}, perWindow("p", 3, time.Minute))
 }
+
+// TestCheckFindsTheCoordinatorAgain: an edge that only checks, so that nobody waits
+// and nothing is noted while the coordinator is away, still finds out that it is
+// back.
+func TestCheckFindsTheCoordinatorAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		e := b.edge()
+		l := e.Limiter("p")
+		b.fail(errDown)
+		for range 3 {
+			if d, err := l.Check(t.Context(), "k", 1); !errors.Is(err, ErrUnavailable) || d.Allowed {
+				t.Fatalf("while away: %+v, %v", d, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		b.fail(nil)
+		time.Sleep(2 * time.Second)
+		if d := b.check(l, "k", 1); !d.Allowed || e.Stats().Away {
+			t.Errorf("with the coordinator back: %+v, away: %v", d, e.Stats().Away)
+		}
+	}, perWindow("p", 100, time.Hour))
+}

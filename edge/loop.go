@@ -119,6 +119,7 @@ func (e *Edge) failed(err error, sent, now clock.Nanos) {
 	if now-e.failingFrom < clock.Nanos(e.cfg.Patience) || e.retiring {
 		return
 	}
+	e.hello = true // keeps asking, also when nobody waits for an answer, until there is one
 	if !e.away.Swap(true) {
 		e.log.Warn("the coordinator is away: keys without credits are left to the fail policy", "fail", e.cfg.Fail, "err", err)
 	}
