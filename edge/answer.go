@@ -96,7 +96,7 @@ func (e *Edge) answered(k *Key, a *tkcoordv1.Answer, stamp clock.Millis, sent, n
 	pre := prefetch(k.size, k.rest(now), e.cfg.Horizon, escrow.Credits(a.Limit), k.local)
 	low := lowWater(pre, l.Left(), escrow.Credits(a.Left))
 	if b := k.limiter.batch.Load(); b != nil {
-		pre, low = escrow.Credits(b.Size), b.lowWater(escrow.Credits(a.Left))
+		pre, low = b.most(), b.lowWater(escrow.Credits(a.Left))
 	}
 	k.low.Store(low)
 

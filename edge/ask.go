@@ -124,7 +124,7 @@ func (e *Edge) ask(k *Key, now clock.Nanos) *tkcoordv1.Ask {
 	switch {
 	case k.retire || e.retiring:
 	case batch != nil:
-		wish = batch.wants(need, k.carried(l, now), low)
+		wish = batch.wants(need, k.carried(l, now), low && need == 0 && !k.report)
 		need = wish // all of it, also where the owner would share what is left
 	default:
 		wish += prefetch(k.next, k.rest(now), e.cfg.Horizon, limit, k.local)

@@ -56,7 +56,7 @@ func (l *Limiter) SetBatch(b Batch) error {
 }
 
 // wants returns how many credits a key is to hold when the ask under way is
-// answered: held, if more are not needed.
+// answered: held, if more are not needed. low says that a spend fell to low water.
 func (b *Batch) wants(need, held escrow.Credits, low bool) escrow.Credits {
 	size := escrow.Credits(b.Size)
 	switch {
@@ -75,6 +75,9 @@ func (b *Batch) lowWater(elsewhere escrow.Credits) int64 {
 	}
 	return b.LowWater
 }
+
+// most is what a key holds at most unless a request asked for more.
+func (b *Batch) most() escrow.Credits { return escrow.Credits(b.Size + b.LowWater) }
 
 // keeps reports whether credits stay with an idle key.
 func (b *Batch) keeps() bool { return b != nil && b.ReturnIdle == 0 }

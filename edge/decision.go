@@ -89,6 +89,9 @@ func (k *Key) decision(at clock.Nanos, allowed bool, from Source, held escrow.Cr
 	d := Decision{Allowed: allowed, Source: from, Held: int64(held)}
 	v := k.verdict.Load()
 	if v == nil || v.err != nil {
+		if l := k.lease.Load(); l != nil && allowed {
+			d.ResetAt = time.UnixMilli(int64(l.Window().End))
+		}
 		return d
 	}
 	d.Limit, d.Left = int64(v.limit), int64(v.left)

@@ -125,7 +125,7 @@ func (e *Edge) giveBack(k *Key, l *escrow.Lease, now clock.Nanos) bool {
 		k.backAt = 0
 		keep := prefetch(k.size, k.rest(now), e.cfg.Horizon, limit, k.local)
 		if batch != nil {
-			keep = escrow.Credits(batch.Size)
+			keep = batch.most()
 		}
 		return l.Return(l.Left()-keep) > 0
 	}
