@@ -120,15 +120,24 @@ func (n *Node) Transfer(ctx context.Context, name string) error {
 	if !n.leading.Load() {
 		return ErrNotLeader
 	}
-	if name == "" {
-		return n.members.Transfer(ctx, "")
+	var id raft.ServerID
+	if name != "" {
+		var err error
+		if id, err = n.server(name); err != nil {
+			return err
+		}
 	}
-	id, err := n.server(name)
-	if err != nil {
-		return err
+	settling, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	defer n.proposer.resume()
+	if err := n.proposer.pause(settling); err != nil {
+		n.log.Warn("leadership is handed over with commands under way", "err", err)
 	}
 	return n.members.Transfer(ctx, id)
 }
+
+// settleTime is how long a transfer of leadership waits for commands under way.
+const settleTime = 500 * time.Millisecond
 
 // HandOver makes another node lead, if this one does and another can, waits until
 // that one does, and tells the others that this one goes. Call it before a planned

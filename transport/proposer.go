@@ -75,6 +75,9 @@ type Proposer struct {
 	queue  []*call
 	bytes  int
 	arrive chan struct{} // holds one token while the queue may be non-empty
+	paused bool          // nothing is taken off the queue
+	flying int           // batches that were taken and are not settled
+	landed chan struct{} // closed when none is any more; nil while nobody waits for it
 }
 
 // A call is one command on its way.
@@ -198,6 +201,7 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		// NB: the batch is closed before the clock is read, so the stamp is later
 		// than the sending of everything in it.
 		entry := batch.Seal(stamp(), p.id)
+		taken := len(calls) > 0
 		if bug.Planted(bug.AckEarly) {
 			calls = p.ackEarly(entry, calls)
 		}
@@ -208,6 +212,9 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		future := p.apply(entry, p.cfg.EnqueueTimeout)
 		flying.Go(func() {
 			p.settle(ctx, future, calls, sealed)
+			if taken {
+				p.land()
+			}
 			<-slots
 		})
 	}
@@ -218,7 +225,11 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 func (p *Proposer) next(ctx context.Context, silence <-chan time.Time) ([]*call, bool) {
 	for {
 		if calls := p.take(); len(calls) > 0 {
-			return calls, ctx.Err() == nil || p.refuse(calls)
+			if ctx.Err() == nil {
+				return calls, true
+			}
+			p.land()
+			return calls, p.refuse(calls)
 		}
 		select {
 		case <-ctx.Done():
@@ -251,6 +262,9 @@ func (p *Proposer) accept(leads bool) {
 func (p *Proposer) take() []*call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.paused {
+		return nil
+	}
 	var calls []*call
 	size, n := 0, 0
 	for _, c := range p.queue {
@@ -268,6 +282,9 @@ func (p *Proposer) take() []*call {
 		p.signal()
 	} else {
 		p.queue = nil
+	}
+	if len(calls) > 0 {
+		p.flying++
 	}
 	return calls
 }
