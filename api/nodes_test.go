@@ -238,3 +238,13 @@ func (n *testNode) fleetClient() throttlekitv1.FleetClient {
 	return throttlekitv1.NewFleetClient(n.conn)
 }
 func (n *testNode) adminClient() tkcoordv1.AdminClient { return tkcoordv1.NewAdminClient(n.conn) }
+
+// parseOne returns the only policy of a file.
+func parseOne(t testing.TB, file string) policy.Policy {
+	t.Helper()
+	f, err := policy.Parse("test", []byte(file))
+	if err != nil || len(f.Policies) != 1 {
+		t.Fatalf("%v, %v; want one policy", f, err)
+	}
+	return f.Policies[0]
+}

@@ -52,11 +52,10 @@ func (g *secretGate) shown(ctx context.Context) (string, bool) {
 	if all := metadata.ValueFromIncomingContext(ctx, g.header); len(all) > 0 && all[0] != "" {
 		return all[0], true
 	}
-	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
-		if m := bearer.FindStringSubmatch(v); m != nil {
+	if all := metadata.ValueFromIncomingContext(ctx, "authorization"); len(all) > 0 {
+		if m := bearer.FindStringSubmatch(all[0]); m != nil {
 			return m[1], true
 		}
-		break // NB: only the first value counts
 	}
 	return "", false
 }
