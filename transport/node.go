@@ -269,7 +269,7 @@ func (n *Node) Run(ctx context.Context, peers Peers) error {
 func (n *Node) lead(ctx context.Context, term uint64) error {
 	// NB: only after the barrier is the newest applied entry the newest stamped
 	// one, which Lemma 1 needs.
-	if err := await(ctx, n.raft.Barrier(barrierTimeout)); err != nil {
+	if err := barrier(ctx, n.raft, n.cfg.Heartbeat, n.cfg.Fatal); err != nil {
 		return fmt.Errorf("barrier of term %d: %w", term, err)
 	}
 	n.clock.Lead()
@@ -322,9 +322,6 @@ func (n *Node) whileServing(ctx context.Context) error {
 		}
 	}
 }
-
-// barrierTimeout bounds the wait for raft's queue, not for the commit.
-const barrierTimeout = 10 * time.Second
 
 // found gives a new cluster its identity, the time, and its first policies. In a
 // cluster that has them it does nothing.

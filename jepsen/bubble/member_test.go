@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/raft"
 	"github.com/tkcoord/tkcoord/api"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/transport"
@@ -163,7 +164,7 @@ func (p *process) fatal(err error) {
 	}
 	p.logger().Error("node stops for good", "err", err)
 	p.m.c.count(&p.m.c.stats.Fatal)
-	if !errors.Is(err, transport.ErrStoreFailed) {
+	if !errors.Is(err, transport.ErrStoreFailed) && !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 		p.m.c.violated("%s stops for good: %v", p.m.id, err)
 	}
 	p.abandon()
