@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/transport"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // A door carries out the operations of the public services: here if this node
@@ -39,10 +42,32 @@ func (d *door) run(ctx context.Context, op *tkcoordv1.Operation) (*tkcoordv1.Out
 	for {
 		moved := d.node.LeaderChanged() // NB: before the node is asked who leads
 		out, err := d.once(ctx, op, moved)
+		if err == nil {
+			tell(ctx, out)
+		}
 		if err == nil || !again(op.Kind, err) || !pause(ctx, err, moved, until) {
 			return out, err
 		}
 	}
+}
+
+// A call of a public service that has IndexHeader in its metadata, with any value, is
+// told the log entry that decided it in the header of the same name: of Peek and
+// Forecast the last one that was applied before. ClockHeader is the clock of the
+// cluster at that instant, in Unix ms. An answer that the cluster did not make has
+// neither.
+const (
+	IndexHeader = "tkcoord-index"
+	ClockHeader = "tkcoord-clock"
+)
+
+// tell sends the caller those headers, if it wants them.
+func tell(ctx context.Context, out *tkcoordv1.Outcome) {
+	if out.GetIndex() == 0 || metadata.ValueFromIncomingContext(ctx, IndexHeader) == nil {
+		return
+	}
+	// It fails only once the answer is on its way.
+	_ = grpc.SetHeader(ctx, metadata.Pairs(IndexHeader, strconv.FormatUint(out.Index, 10), ClockHeader, strconv.FormatInt(out.ClockMs, 10)))
 }
 
 // once asks whoever leads now.

@@ -183,6 +183,7 @@ func (d *door) read(op *tkcoordv1.Operation) (*tkcoordv1.Outcome, error) {
 	out := &tkcoordv1.Outcome{ClockMs: int64(now)}
 	var err error
 	d.node.Replica().Query(func(m *fsm.Machine) {
+		out.Index = m.Index()
 		switch op.Kind {
 		case tkcoordv1.OperationKind_OPERATION_KIND_PEEK:
 			var dec strategy.Decision
@@ -221,7 +222,7 @@ func (d *door) outcome(op *tkcoordv1.Operation, a *transport.Applied) (*tkcoordv
 	if a.Err != nil {
 		return nil, d.refused(op, a.Err)
 	}
-	out := &tkcoordv1.Outcome{ClockMs: int64(a.Now)}
+	out := &tkcoordv1.Outcome{ClockMs: int64(a.Now), Index: a.Index}
 	switch op.Kind {
 	case tkcoordv1.OperationKind_OPERATION_KIND_CHECK:
 		if len(a.KeyErrs) > 0 && a.KeyErrs[0] != nil {

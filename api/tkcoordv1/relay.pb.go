@@ -332,6 +332,9 @@ type Outcome struct {
 	Limit         int64 `protobuf:"varint,12,opt,name=limit,proto3" json:"limit,omitempty"`
 	WindowStartMs int64 `protobuf:"varint,13,opt,name=window_start_ms,json=windowStartMs,proto3" json:"window_start_ms,omitempty"`
 	WindowEndMs   int64 `protobuf:"varint,14,opt,name=window_end_ms,json=windowEndMs,proto3" json:"window_end_ms,omitempty"`
+	// The log entry that decided; of PEEK and FORECAST the last one that was applied
+	// before. 0 if no entry did.
+	Index         uint64 `protobuf:"varint,15,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +467,13 @@ func (x *Outcome) GetWindowEndMs() int64 {
 	return 0
 }
 
+func (x *Outcome) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 // Failure is a status.
 type Failure struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -550,7 +560,7 @@ const file_tkcoord_v1_relay_proto_rawDesc = "" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x18\n" +
 	"\adropped\x18\x06 \x01(\bR\adropped\x12\x14\n" +
-	"\x05trace\x18\a \x01(\fR\x05trace\"\xed\x03\n" +
+	"\x05trace\x18\a \x01(\fR\x05trace\"\x83\x04\n" +
 	"\aOutcome\x12-\n" +
 	"\afailure\x18\x01 \x01(\v2\x13.tkcoord.v1.FailureR\afailure\x12\x19\n" +
 	"\bclock_ms\x18\x02 \x01(\x03R\aclockMs\x126\n" +
@@ -566,7 +576,8 @@ const file_tkcoord_v1_relay_proto_rawDesc = "" +
 	"\agranted\x18\v \x01(\x03R\agranted\x12\x14\n" +
 	"\x05limit\x18\f \x01(\x03R\x05limit\x12&\n" +
 	"\x0fwindow_start_ms\x18\r \x01(\x03R\rwindowStartMs\x12\"\n" +
-	"\rwindow_end_ms\x18\x0e \x01(\x03R\vwindowEndMs\"O\n" +
+	"\rwindow_end_ms\x18\x0e \x01(\x03R\vwindowEndMs\x12\x14\n" +
+	"\x05index\x18\x0f \x01(\x04R\x05index\"O\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
