@@ -17,17 +17,16 @@ import (
 // A network connects hosts. A host is a process, not a machine: it is named by
 // its address, and a process that starts again makes a new one of the same name.
 type network struct {
-	mu      sync.Mutex // guards the rest; not held while a pipe's is taken
-	rnd     *rand.Rand
-	hosts   map[string]*host
-	cut     map[link]bool // from, to
-	conns   map[*conn]struct{}
-	base    time.Duration // of a message, at least
-	jitter  time.Duration // exponential, on top
-	slow    time.Duration // more of it, as a fault
-	loss    float64       // of packets; on connections it is a delay
-	storm   float64       // more of it, as a fault
-	packets int
+	mu     sync.Mutex // guards the rest; not held while a pipe's is taken
+	rnd    *rand.Rand
+	hosts  map[string]*host
+	cut    map[link]bool // from, to
+	conns  map[*conn]struct{}
+	base   time.Duration // of a message, at least
+	jitter time.Duration // exponential, on top
+	slow   time.Duration // more of it, as a fault
+	loss   float64       // of packets; on connections it is a delay
+	storm  float64       // more of it, as a fault
 }
 
 type link struct{ from, to string }
@@ -136,7 +135,6 @@ func (n *network) delay(from, to string) time.Duration {
 func (n *network) lost(from, to string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.packets++
 	return n.cut[link{from, to}] || n.rnd.Float64() < n.loss+n.storm
 }
 
