@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/edge"
-	"github.com/tkcoord/tkcoord/escrow"
 	"google.golang.org/grpc"
 )
 
@@ -18,24 +18,29 @@ import (
 const maxRepeat = 1_000_000
 
 func newCheckCommand(a *cli) *cobra.Command {
-	n, repeat := int64(1), 1
+	n, repeat, local := int64(1), 1, false
 	cmd := &cobra.Command{
 		Use:     "check POLICY KEY",
 		GroupID: groupPolicies,
-		Short:   "Decide on a request, as an edge with this policy would",
-		Long: `Decide on a request, as an edge with this policy would, and show the decision.
-What is admitted counts against the limit; what else the edge was granted goes
-back when the command ends.
+		Short:   "Have a request decided, and show the decision",
+		Long: `Have a request decided by the cluster, and show the decision. What is allowed
+counts against the limit.
 
-The exit code is 0 if every request was allowed and 3 if one was denied.`,
+With --local this command is an edge, which leases credits and decides by itself,
+for policies that edges can have: fixedWindow and quota. What it was granted
+beyond what it allowed goes back when it ends.
+
+The exit code is 0 if every request was allowed and 3 if one was denied. A check
+that nobody could decide fails, whatever the node's fail mode answered.`,
 		Example: `  tkcoord check api user-17
   tkcoord check api user-17 -n 5 --repeat 30
+  tkcoord check api user-17 --local --repeat 1000
   tkcoord check api user-17 >/dev/null && echo allowed`,
 		Args:              wantArgs(2, 2, "POLICY and KEY"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if n < 1 || n > int64(escrow.MaxCredits) {
-				return usagef("-n: got %d, want 1 to %d", n, escrow.MaxCredits)
+			if err := wantAmount("-n", n); err != nil {
+				return err
 			}
 			if repeat < 1 || repeat > maxRepeat {
 				return usagef("--repeat: got %d, want 1 to %d", repeat, maxRepeat)
@@ -45,11 +50,16 @@ The exit code is 0 if every request was allowed and 3 if one was denied.`,
 				return err
 			}
 			defer c.Close()
-			return a.check(cmd.Context(), c, &checkReport{Policy: args[0], Key: args[1], N: n, Decisions: []decisionReport{}}, repeat)
+			r := &checkReport{Policy: args[0], Key: args[1], N: n, Decisions: []decisionReport{}}
+			if local {
+				return a.checkLocal(cmd.Context(), c, r, repeat)
+			}
+			return a.showChecks(r, r.ask(cmd.Context(), c, repeat))
 		},
 	}
 	cmd.Flags().Int64VarP(&n, "cost", "n", n, "units that a request costs")
 	cmd.Flags().IntVar(&repeat, "repeat", repeat, "how many requests to decide on, one after the other")
+	cmd.Flags().BoolVar(&local, "local", false, "decide as an edge, from leased credits")
 	return cmd
 }
 
@@ -63,20 +73,39 @@ type checkReport struct {
 	Decisions []decisionReport `json:"decisions"`
 }
 
-type decisionReport struct {
-	Allowed      bool   `json:"allowed"`
-	Limit        int64  `json:"limit"`
-	Remaining    int64  `json:"remaining"`
-	ResetAtMs    int64  `json:"reset_at_ms"`
-	ResetAfterMs int64  `json:"reset_after_ms"`
-	RetryAfterMs int64  `json:"retry_after_ms"` // 0 if allowed
-	WindowMs     int64  `json:"window_ms"`      // 0 for calendar windows
-	Source       string `json:"source"`
+// ask asks the cluster again and again until a question has no answer.
+func (r *checkReport) ask(ctx context.Context, c *client, repeat int) error {
+	for range repeat {
+		res, err := ask(ctx, c, changes, func(ctx context.Context, l throttlekitv1.RateLimiterClient) (*throttlekitv1.CheckResponse, error) {
+			return l.Check(ctx, &throttlekitv1.CheckRequest{Policy: r.Policy, Key: r.Key, Cost: r.N})
+		})
+		if err != nil {
+			return err
+		}
+		d, err := newDecisionReport(res.Decision)
+		if err != nil {
+			return err
+		}
+		r.add(d)
+	}
+	return nil
 }
 
-// check opens an edge for one command and shows its decisions, also those before
-// a failure.
-func (a *cli) check(ctx context.Context, c *client, r *checkReport, repeat int) (err error) {
+// showChecks shows decisions, also those before a failure.
+func (a *cli) showChecks(r *checkReport, failed error) error {
+	if len(r.Decisions) > 0 {
+		if err := r.write(a.stdout, a.opts.output); err != nil {
+			return err
+		}
+	}
+	if failed == nil && r.Denied > 0 {
+		return errNo
+	}
+	return failed
+}
+
+// checkLocal opens an edge for one command and shows its decisions.
+func (a *cli) checkLocal(ctx context.Context, c *client, r *checkReport, repeat int) (err error) {
 	// NB: an edge takes an absent cluster for granted; a person wants to know.
 	if err := c.reach(ctx); err != nil {
 		return err
@@ -89,15 +118,7 @@ func (a *cli) check(ctx context.Context, c *client, r *checkReport, repeat int) 
 	if err := e.Close(); err != nil && failed == nil {
 		failed = fmt.Errorf("end the edge: %w", err)
 	}
-	if len(r.Decisions) > 0 {
-		if err := r.write(a.stdout, a.opts.output); err != nil {
-			return err
-		}
-	}
-	if failed == nil && r.Denied > 0 {
-		return errNo
-	}
-	return failed
+	return a.showChecks(r, failed)
 }
 
 // reach connects to the first address that lets it.
@@ -134,17 +155,21 @@ func (r *checkReport) decide(ctx context.Context, l *edge.Limiter, timeout time.
 		case err != nil:
 			return err
 		}
-		r.add(d)
+		r.add(edgeDecision(d))
 	}
 	return nil
 }
 
-func (r *checkReport) add(d edge.Decision) {
+func (r *checkReport) add(d decisionReport) {
 	if d.Allowed {
 		r.Allowed++
 	} else {
 		r.Denied++
 	}
+	r.Decisions = append(r.Decisions, d)
+}
+
+func edgeDecision(d edge.Decision) decisionReport {
 	one := decisionReport{
 		Allowed: d.Allowed, Limit: d.Limit, Remaining: d.Remaining, ResetAfterMs: d.ResetAfter.Milliseconds(),
 		RetryAfterMs: d.RetryAfter.Milliseconds(), WindowMs: d.Window.Milliseconds(), Source: d.Source.String(),
@@ -152,7 +177,7 @@ func (r *checkReport) add(d edge.Decision) {
 	if !d.ResetAt.IsZero() {
 		one.ResetAtMs = d.ResetAt.UnixMilli()
 	}
-	r.Decisions = append(r.Decisions, one)
+	return one
 }
 
 func (r *checkReport) write(w io.Writer, form string) error {
@@ -160,13 +185,9 @@ func (r *checkReport) write(w io.Writer, form string) error {
 		return writeJSON(w, r)
 	}
 	var t table
-	t.row("ALLOWED", "LIMIT", "REMAINING", "RESET", "RESETS IN", "RETRY IN", "SOURCE")
-	for _, d := range r.Decisions {
-		retry := ""
-		if !d.Allowed {
-			retry = span(d.RetryAfterMs)
-		}
-		t.row(yesNo(d.Allowed), d.Limit, d.Remaining, instant(d.ResetAtMs), span(d.ResetAfterMs), retry, d.Source)
+	t.row(decisionHead...)
+	for i := range r.Decisions {
+		t.row(r.Decisions[i].row()...)
 	}
 	return t.write(w)
 }

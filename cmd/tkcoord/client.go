@@ -108,8 +108,8 @@ func do[R any](ctx context.Context, c *client, e effect, f func(context.Context,
 	for {
 		res, err := round(ctx, c, e, f)
 		failed, none := errors.AsType[*nobody](err)
-		if none && ctx.Err() != nil && before != nil {
-			return res, before
+		if err != nil && (none || e == repeats) && ctx.Err() != nil && before != nil {
+			return res, before // it says more than that time ran out
 		}
 		if !none || !failed.alive {
 			return res, err

@@ -45,7 +45,7 @@ func explain(ctx context.Context, addr string, timeout time.Duration, e effect, 
 		return hint(fmt.Errorf("%s: no answer in %v", addr, timeout), "--timeout allows more")
 	case stopped:
 		return errInterrupted
-	case code == codes.Unimplemented:
+	case code == codes.Unimplemented && reason == "":
 		return hint(fmt.Errorf("%s: the node does not know this call", addr), "is its version older than %s?", buildVersion())
 	}
 	if h := hints[reason]; h != "" {

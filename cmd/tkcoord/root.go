@@ -49,6 +49,11 @@ func commands(a *cli) []*cobra.Command {
 		newLeaseCommand(a),
 		newCheckCommand(a),
 		newCertCommand(a),
+		newPeekCommand(a),
+		newForecastCommand(a),
+		newDebitCommand(a),
+		newAdmitCommand(a),
+		newReserveCommand(a),
 	}
 }
 
@@ -64,7 +69,8 @@ Each global flag can be set in the environment instead: --tls-dir is
 TKCOORD_TLS_DIR. A flag wins over the environment.
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 the answer is no
-(of check, of lease, and of policy plan --detailed-exitcode).`,
+(of check, peek, debit, admit, reserve, lease, and of policy plan
+--detailed-exitcode).`,
 		Example: `  tkcoord status
   tkcoord policy apply -f limits.yaml --addr 10.0.0.1,10.0.0.2,10.0.0.3
   tkcoord check api user-17`,

@@ -11,7 +11,8 @@ import (
 )
 
 // resolve fills flags that were not given on the command line: from the
-// environment (TKCOORD_NODE_ID for --node-id), else from the settings file
+// environment (TKCOORD_NODE_ID for --node-id; for some settings the public contract
+// has a variable, too, over which ours wins), else from the settings file
 // (node-id: ...), else they keep their defaults. The command line wins over the
 // environment, and that over the file, whose name is in TKCOORD_CONFIG if file is
 // empty. Unknown keys in the file, and values that do not fit, are all reported
@@ -31,12 +32,17 @@ func resolve(flags *pflag.FlagSet, file string, getenv func(string) string) erro
 		if f.Changed || !isSetting(f.Name) {
 			return
 		}
-		if v := getenv(envName(f.Name)); v != "" {
-			if err := f.Value.Set(v); err != nil {
-				errs = append(errs, fmt.Errorf("%s=%q: %w", envName(f.Name), v, err))
+		for _, name := range []string{envName(f.Name), contractEnv[f.Name]} {
+			if name == "" {
+				continue
 			}
-			f.Changed = true
-			return
+			if v := getenv(name); v != "" {
+				if err := f.Value.Set(v); err != nil {
+					errs = append(errs, fmt.Errorf("%s=%q: %w", name, v, err))
+				}
+				f.Changed = true
+				return
+			}
 		}
 		if v, ok := given[f.Name]; ok {
 			if err := f.Value.Set(v); err != nil {
