@@ -81,6 +81,28 @@ func (t *tap) counted(k Kind) counted {
 	return c
 }
 
+// Totals are what a node decided under one policy since it started.
+type Totals struct {
+	Policy          string
+	Allowed, Denied int64
+	Units           int64 // the cost of what was allowed; stays at the largest int64
+}
+
+// Totals returns those of every policy that was seen, by name. They never fall
+// while the policy is configured.
+func (h *Hub) Totals() (all []Totals) {
+	if h == nil {
+		return nil
+	}
+	for _, t := range *h.taps.Load() {
+		t.mu.Lock()
+		all = append(all, Totals{Policy: t.name, Allowed: t.totals.Allowed, Denied: t.totals.Denied, Units: t.totals.Units})
+		t.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b Totals) int { return cmp.Compare(a.Policy, b.Policy) })
+	return all
+}
+
 type promWriter struct {
 	w        *bufio.Writer
 	policies []counted
