@@ -28,11 +28,12 @@ type devOptions struct {
 	policies string
 	strict   bool
 	verbose  bool
+	doors    doorOptions
 	demo     demoOptions
 }
 
 func newDevCommand(a *cli) *cobra.Command {
-	o := devOptions{nodes: 3, basePort: 7700, demo: defaultDemoOptions()}
+	o := devOptions{nodes: 3, basePort: 7700, doors: defaultDoorOptions(), demo: defaultDemoOptions()}
 	cmd := &cobra.Command{
 		Use:     "dev",
 		Short:   "Run a whole cluster in one process, with sample policies",
@@ -50,6 +51,9 @@ the view shows that no limit is exceeded and nobody is denied because of it.`,
   tkcoord dev --nodes 5 --data ./cluster --policies limits.yaml
   tkcoord dev --demo --edges 20 --rate 5000 --kill-leader 5s`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.doors.resolveDoors(cmd.LocalFlags()); err != nil {
+				return usageError{err}
+			}
 			if err := o.validate(); err != nil {
 				return usageError{err}
 			}
@@ -63,6 +67,7 @@ the view shows that no limit is exceeded and nobody is denied because of it.`,
 	f.StringVar(&o.policies, "policies", "", "`file` of policies instead of the samples")
 	registerStrict(f, "strict-policies", &o.strict)
 	f.BoolVar(&o.verbose, "verbose", false, "show the nodes' logs")
+	o.doors.register(f)
 	o.demo.register(f)
 	return cmd
 }
@@ -75,7 +80,7 @@ func (o *devOptions) validate() error {
 	if o.basePort != 0 && (o.basePort < 1024 || o.basePort > 65_000) {
 		errs = append(errs, fmt.Errorf("--base-port: got %d, want 0 or 1024 to 65000", o.basePort))
 	}
-	return errors.Join(append(errs, o.demo.validate(o.nodes))...)
+	return errors.Join(append(errs, o.doors.validate(), o.demo.validate(o.nodes))...)
 }
 
 // runDev runs the cluster until ctx ends.

@@ -74,7 +74,7 @@ func devConfig(o *devOptions, i int, id, dir string, files transport.TLSFiles, l
 	s := defaultServeOptions()
 	s.nodeID, s.cluster, s.region, s.data = id, devClusterName, "local", nodeDir(dir, id)
 	s.grpc, s.raft, s.gossip, s.http = o.address(i, 0), o.address(i, 1), o.address(i, 2), o.address(i, 3)
-	s.expect = o.nodes
+	s.expect, s.doors = o.nodes, o.doors
 	s.tuning.Gossip.Timing = loopbackTiming
 	c, err := s.processConfig(log)
 	if err != nil {

@@ -1,45 +1,104 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 	"github.com/tkcoord/tkcoord/transport"
 )
 
 // httpHandler serves what operators and their tools ask a node over HTTP:
 //
 //	/metrics  Prometheus
-//	/healthz  200 while the process lives and its state machine runs
+//	/healthz  200 while the process lives and its state machine runs; /health, too
 //	/readyz   200 while the node should be sent traffic, else 503 and why
 //	/debug/pprof/  profiles, if they are switched on
-func httpHandler(n *transport.Node, m *metrics, profiles bool) http.Handler {
+//
+// What is not there, and methods other than GET, are answered as the ThrottleKit
+// contract does.
+func httpHandler(n *transport.Node, metrics http.Handler, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	mux.Handle("GET /metrics", m.handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { verdict(w, n.Replica().Halted()) })
+	alive := func(w http.ResponseWriter, _ *http.Request) { verdict(w, n.Replica().Halted()) }
+	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /health", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { verdict(w, n.Ready()) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+			plainText(w, http.StatusMethodNotAllowed, "method not allowed")
+			return
+		}
+		plainText(w, http.StatusNotFound, "not found (try /metrics or /healthz)")
+	})
 	return mux
 }
 
-func verdict(w http.ResponseWriter, err error) {
+func plainText(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, err)
+	w.WriteHeader(code)
+	fmt.Fprintln(w, text)
+}
+
+// A scrape writes what a node shows to Prometheus.
+type scrape struct {
+	contract func(io.Writer) error // the contract's own series, which come first; may be nil
+	rest     prometheus.Gatherer
+	log      *slog.Logger
+}
+
+// ServeHTTP implements http.Handler. The format is the text of version 0.0.4,
+// whatever the client would take.
+func (s *scrape) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	var b bytes.Buffer // so that a failure can still be told
+	if err := s.write(&b); err != nil {
+		s.log.Error("metrics not shown", "err", err)
+		plainText(w, http.StatusInternalServerError, "internal error, see the node's log")
 		return
 	}
-	io.WriteString(w, "ok\n")
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = b.WriteTo(w) // a client that went away
+}
+
+func (s *scrape) write(w io.Writer) error {
+	if s.contract != nil {
+		if err := s.contract(w); err != nil {
+			return err
+		}
+	}
+	families, err := s.rest.Gather()
+	if err != nil {
+		return err
+	}
+	enc := expfmt.NewEncoder(w, expfmt.NewFormat(expfmt.TypeTextPlain))
+	for _, f := range families {
+		if err := enc.Encode(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func verdict(w http.ResponseWriter, err error) {
+	if err != nil {
+		plainText(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	plainText(w, http.StatusOK, "ok")
 }
 
 // serveHTTP serves until ctx ends, then lets requests under way finish.

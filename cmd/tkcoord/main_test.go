@@ -175,21 +175,27 @@ func (c *child) ready() bool {
 // httpGet returns code and body, 0 if nobody answers.
 func httpGet(t testing.TB, address, path string) (int, string) {
 	t.Helper()
+	code, _, body := httpDo(t, http.MethodGet, address, path)
+	return code, body
+}
+
+func httpDo(t testing.TB, method, address, path string) (int, http.Header, string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Without connections that are kept, none is left at the end of a test.
 	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
-		return 0, err.Error()
+		return 0, nil, err.Error()
 	}
 	defer res.Body.Close()
 	var body bytes.Buffer
 	_, _ = body.ReadFrom(res.Body)
-	return res.StatusCode, body.String()
+	return res.StatusCode, res.Header, body.String()
 }
 
 // children are the nodes of one cluster, in processes of their own, with TLS.

@@ -2,16 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
+	"github.com/tkcoord/tkcoord/monitor"
+	"github.com/tkcoord/tkcoord/policy"
 	"github.com/tkcoord/tkcoord/transport"
 	"go.opentelemetry.io/otel/attribute"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
@@ -20,11 +21,12 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Metrics are the instruments of one node, collected through OpenTelemetry and
-// shown in Prometheus' format. No series carries a key of a budget.
+// Metrics are the instruments of one node, collected through OpenTelemetry, shown
+// in Prometheus' format and sent by OTLP. No series carries a key.
 type metrics struct {
 	registry *prometheus.Registry
-	provider *sdkmetric.MeterProvider
+	own      *sdkmetric.MeterProvider // of tkcoord.*
+	contract *sdkmetric.MeterProvider // of throttlekit.*, whose names in Prometheus have no units
 	store    metric.Float64Histogram
 	calls    metric.Float64Histogram
 	made     sync.Map // attributes by label values
@@ -34,30 +36,57 @@ type metrics struct {
 // summed up under the policy "other".
 const maxPolicySeries = 500
 
-func newMetrics() (*metrics, error) {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	exporter, err := otelprom.New(otelprom.WithRegisterer(reg), otelprom.WithoutScopeInfo(), otelprom.WithoutTargetInfo())
+func newMetrics(t *telemetry) (*metrics, error) {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if m.own, err = newMeters(m.registry, t); err != nil {
+		return nil, err
+	}
+	//lint:ignore SA1019 the contract's names end in _total and have no units, for which there is no strategy
+	if m.contract, err = newMeters(m.registry, t, otelprom.WithoutUnits()); err != nil {
+		return nil, err
+	}
+	if err := m.instrument(m.meter()); err != nil {
+		return nil, fmt.Errorf("make instruments: %w", err)
+	}
+	return m, nil
+}
+
+// newMeters returns a provider whose instruments Prometheus and OTLP see.
+func newMeters(reg *prometheus.Registry, t *telemetry, names ...otelprom.Option) (*sdkmetric.MeterProvider, error) {
+	exporter, err := otelprom.New(append(names, otelprom.WithRegisterer(reg), otelprom.WithoutScopeInfo(), otelprom.WithoutTargetInfo())...)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	m := &metrics{registry: reg, provider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))}
-	meter := m.meter()
+	return sdkmetric.NewMeterProvider(append(t.readers(), sdkmetric.WithReader(exporter))...), nil
+}
+
+// scope names what makes the measurements.
+const scope = "github.com/tkcoord/tkcoord"
+
+func (m *metrics) meter() metric.Meter { return m.own.Meter(scope) }
+
+func (m *metrics) contractMeter() metric.Meter { return m.contract.Meter(scope) }
+
+// Close sends what OTLP was not sent yet.
+func (m *metrics) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), telemetryGrace)
+	defer cancel()
+	return errors.Join(m.own.Shutdown(ctx), m.contract.Shutdown(ctx))
+}
+
+// instrument makes what measurements are recorded with.
+func (m *metrics) instrument(meter metric.Meter) (err error) {
 	if m.store, err = meter.Float64Histogram("tkcoord.log_store.write",
 		metric.WithUnit("s"), metric.WithDescription("Time of one write to the log store, with its sync."),
 		metric.WithExplicitBucketBoundaries(.0001, .0002, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5)); err != nil {
-		return nil, err
+		return err
 	}
 	m.calls, err = meter.Float64Histogram("tkcoord.rpc.server",
 		metric.WithUnit("s"), metric.WithDescription("Time of one gRPC call at this node."),
 		metric.WithExplicitBucketBoundaries(.0002, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5))
-	return m, err
-}
-
-func (m *metrics) meter() metric.Meter { return m.provider.Meter("github.com/tkcoord/tkcoord") }
-
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return err
 }
 
 func (m *metrics) observeStore(op string, took time.Duration) {
@@ -85,8 +114,7 @@ func (m *metrics) labels(k1, v1, k2, v2 string) metric.MeasurementOption {
 }
 
 // watchNode registers what is read off a node when metrics are collected.
-func (m *metrics) watchNode(n *transport.Node) error {
-	meter := m.meter()
+func watchNode(meter metric.Meter, n *transport.Node) error {
 	r := registrar{meter: meter}
 	index := r.gauge("tkcoord.raft.index", "", "Log indexes of this node: last, commit, applied.")
 	term := r.gauge("tkcoord.raft.term", "", "Current term.")
@@ -131,13 +159,12 @@ func (m *metrics) watchNode(n *transport.Node) error {
 	if err != nil {
 		return err
 	}
-	return m.watchPolicies(n)
+	return watchPolicies(meter, n)
 }
 
 // watchPolicies registers the counters behind the overshoot bound: per policy,
 // what its live windows may and do have out, and what ever went through.
-func (m *metrics) watchPolicies(n *transport.Node) error {
-	meter := m.meter()
+func watchPolicies(meter metric.Meter, n *transport.Node) error {
 	r := registrar{meter: meter}
 	limit := r.gauge("tkcoord.policy.limit", "{credit}", "Limit of one window of one key.")
 	keys := r.gauge("tkcoord.policy.keys", "", "Keys with a live window.")
@@ -149,6 +176,8 @@ func (m *metrics) watchPolicies(n *transport.Node) error {
 	spent := r.counter("tkcoord.policy.spent", "{credit}", "Credits ever reported as spent.")
 	refused := r.counter("tkcoord.policy.refused", "", "Asks whose need was not met.")
 	over := r.gauge("tkcoord.policy.worst_overshoot", "{credit}", "Largest used minus limit of any window; above 0 the guarantee was broken.")
+	slots := r.gauge("tkcoord.guard.limit", "{slot}", "Slots that may be held, by policy.")
+	held := r.gauge("tkcoord.guard.inflight", "{slot}", "Slots that are held, by policy.")
 	if r.err != nil {
 		return r.err
 	}
@@ -162,10 +191,74 @@ func (m *metrics) watchPolicies(n *transport.Node) error {
 				continue
 			}
 			report(o, p, limit, keys, capacity, out, used, granted, returned, spent, refused, over)
+			if p.Kind == policy.Guarded {
+				by := metric.WithAttributes(attribute.String("policy", p.Name))
+				o.ObserveInt64(slots, p.Guard.Limit, by)
+				o.ObserveInt64(held, p.Guard.InFlight, by)
+			}
 		}
 		if len(all) > maxPolicySeries {
 			rest.Name = "other"
 			report(o, rest, limit, keys, capacity, out, used, granted, returned, spent, refused, over)
+		}
+		return nil
+	}, r.all...)
+	return err
+}
+
+// watchGuards registers the contract's gauges of adaptive limits. They have no
+// attributes, so they are of all guards together: slots add up, the round trip is the
+// lowest. Every node shows the same.
+func watchGuards(contract metric.Meter, n *transport.Node) error {
+	r := registrar{meter: contract}
+	limit := r.gauge("throttlekit.concurrency.limit", "1", "Slots that may be held, of all guards of the cluster.")
+	inflight := r.gauge("throttlekit.concurrency.inflight", "1", "Slots that are held, of all guards of the cluster.")
+	noload := r.gauge("throttlekit.concurrency.rtt_noload", "ms", "Lowest round trip in the window of any guard of the cluster.")
+	if r.err != nil {
+		return r.err
+	}
+	_, err := contract.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		var all []fsm.PolicyStatus
+		n.Replica().Query(func(m *fsm.Machine) { _, all = m.Policies() })
+		var slots, held, lowest int64
+		guards, sampled := false, false
+		for _, p := range all {
+			if p.Kind != policy.Guarded {
+				continue
+			}
+			guards = true
+			slots += p.Guard.Limit
+			held += p.Guard.InFlight
+			if low := int64(p.Guard.LowestRTT); p.Guard.Sampled && (!sampled || low < lowest) {
+				sampled, lowest = true, low
+			}
+		}
+		if guards {
+			o.ObserveInt64(limit, slots)
+			o.ObserveInt64(inflight, held)
+		}
+		if sampled {
+			o.ObserveInt64(noload, lowest)
+		}
+		return nil
+	}, r.all...)
+	return err
+}
+
+// watchHub registers what the hub counted, by policy.
+func watchHub(meter metric.Meter, h *monitor.Hub) error {
+	r := registrar{meter: meter}
+	decisions := r.counter("tkcoord.decisions", "", "Checks and admissions answered by this node, by policy and outcome.")
+	admitted := r.counter("tkcoord.admitted", "{credit}", "Cost of the requests that this node admitted, by policy.")
+	if r.err != nil {
+		return r.err
+	}
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, t := range h.Totals() {
+			by := attribute.String("policy", t.Policy)
+			o.ObserveInt64(decisions, t.Allowed, metric.WithAttributes(by, attribute.Bool("allowed", true)))
+			o.ObserveInt64(decisions, t.Denied, metric.WithAttributes(by, attribute.Bool("allowed", false)))
+			o.ObserveInt64(admitted, t.Units, metric.WithAttributes(by))
 		}
 		return nil
 	}, r.all...)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/api"
+	"github.com/tkcoord/tkcoord/monitor"
 	"github.com/tkcoord/tkcoord/transport"
 	"golang.org/x/sync/errgroup"
 )
@@ -21,6 +22,7 @@ type process struct {
 	node     *transport.Node
 	server   *api.Server
 	metrics  *metrics
+	otlp     *telemetry
 	grpc     net.Listener
 	http     net.Listener
 	kill     chan struct{}
@@ -38,6 +40,8 @@ type processConfig struct {
 	advertise        string         // host that others reach this node at; "" is the listener's
 	doorTLS          *transport.TLS // secures gRPC; nil is plaintext
 	profiles         bool           // serve /debug/pprof/ over HTTP
+	otlp             otlpConfig
+	doors            doorOptions
 	log              *slog.Logger
 }
 
@@ -49,6 +53,9 @@ func openProcess(c processConfig) (_ *process, err error) {
 		if err != nil {
 			for _, l := range opened {
 				err = errors.Join(err, ignoreClosed(l.Close()))
+			}
+			if p.otlp != nil {
+				_ = p.otlp.Close() // nothing has been measured
 			}
 		}
 	}()
@@ -72,20 +79,50 @@ func openProcess(c processConfig) (_ *process, err error) {
 	c.node.GRPCAddress = advertised(p.grpc, c.advertise)
 	c.node.HTTPAddress = advertised(p.http, c.advertise)
 	c.node.RaftAddress = advertised(c.node.RaftListener, c.advertise)
-	if p.metrics, err = newMetrics(); err != nil {
+	if err := p.openMetrics(c); err != nil {
 		return nil, err
 	}
-	c.node.Observe, c.node.Log = p.metrics.observeStore, c.log
+	c.node.Observe, c.node.Timed, c.node.Log = p.metrics.observeStore, p.otlp.tracer() != nil, c.log
 	if p.node, err = transport.OpenNode(c.node); err != nil {
 		return nil, err
 	}
+	hub := monitor.New(monitor.Config{
+		Now:        func() int64 { return int64(p.node.ClusterTime()) },
+		Configured: func() []string { return p.server.PolicyNames() },
+	})
+	record, err := api.NewRecorder(hub, p.metrics.contractMeter())
+	if err != nil {
+		return nil, errors.Join(err, p.node.Close())
+	}
 	p.server = api.NewServer(api.Config{
 		Listener: p.grpc, TLS: c.doorTLS, Observe: p.metrics.observeCall, Log: c.log,
+		Fail: api.FailMode(c.doors.fail), FleetSecret: c.doors.fleetSecret, MonitorSecret: c.doors.monitorSecret,
+		Monitor: c.doors.monitor != off, Hub: hub, Record: record, Traces: p.otlp.tracer(),
 	}, p.node)
-	if err := p.metrics.watchNode(p.node); err != nil {
+	if err := errors.Join(watchNode(p.metrics.meter(), p.node), watchGuards(p.metrics.contractMeter(), p.node), watchHub(p.metrics.meter(), hub)); err != nil {
 		return nil, errors.Join(err, p.node.Close())
 	}
 	return p, nil
+}
+
+// local reports whether only processes of this machine reach the gRPC listener.
+func (p *process) local() bool { return p.grpc.Addr().(*net.TCPAddr).IP.IsLoopback() }
+
+// openMetrics makes the instruments, and what sends them and spans by OTLP.
+func (p *process) openMetrics(c processConfig) (err error) {
+	n := c.node
+	if p.otlp, err = openTelemetry(context.Background(), c.otlp, n.ID, n.Cluster, n.Region, n.Version); err != nil {
+		return err
+	}
+	p.metrics, err = newMetrics(p.otlp)
+	return err
+}
+
+// closeMetrics sends what is left, as far as somebody takes it.
+func (p *process) closeMetrics() {
+	if err := errors.Join(p.metrics.Close(), p.otlp.Close()); err != nil {
+		p.log.Warn("telemetry not sent", "err", err)
+	}
 }
 
 // advertised returns the address of a listener under the host that others use.
@@ -111,7 +148,9 @@ func (p *process) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(work)
 	g.Go(func() error { return p.node.Run(gctx, p.server.Peers()) })
 	g.Go(func() error { return p.server.Run(gctx, drainTime) })
-	g.Go(func() error { return serveHTTP(gctx, p.http, httpHandler(p.node, p.metrics, p.profiles)) })
+	g.Go(func() error {
+		return serveHTTP(gctx, p.http, httpHandler(p.node, &scrape{contract: p.server.WriteMetrics, rest: p.metrics.registry, log: p.log}, p.profiles))
+	})
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():
@@ -162,6 +201,7 @@ func (p *process) Kill() { p.killed.Do(func() { close(p.kill) }) }
 
 // Close frees what openProcess took. Run must have returned.
 func (p *process) Close() error {
+	p.closeMetrics() // before the node: it reads it a last time
 	return errors.Join(p.node.Close(), ignoreClosed(p.grpc.Close()), ignoreClosed(p.http.Close()))
 }
 

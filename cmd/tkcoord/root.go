@@ -43,17 +43,18 @@ func commands(a *cli) []*cobra.Command {
 		newServeCommand(a),
 		newBenchCommand(a),
 		newStatusCommand(a),
+		newTopCommand(a),
 		newMemberCommand(a),
 		newDigestCommand(a),
 		newPolicyCommand(a),
 		newLeaseCommand(a),
 		newCheckCommand(a),
-		newCertCommand(a),
 		newPeekCommand(a),
 		newForecastCommand(a),
 		newDebitCommand(a),
 		newAdmitCommand(a),
 		newReserveCommand(a),
+		newCertCommand(a),
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/transport"
+	"go.opentelemetry.io/otel"
 )
 
 // serveOptions are the settings of one node.
@@ -37,6 +38,8 @@ type serveOptions struct {
 	profiles                      bool
 	maxLease, sessionIdle         time.Duration
 	drift, slew                   int64
+	doors                         doorOptions
+	otlp                          string
 	tuning                        transport.NodeConfig
 	faultOptions
 }
@@ -48,7 +51,7 @@ func defaultServeOptions() serveOptions {
 	return serveOptions{
 		nodeID: host, cluster: n.Cluster, region: n.Region, data: "tkcoord-data",
 		grpc: "127.0.0.1:7700", raft: "127.0.0.1:7701", gossip: "127.0.0.1:7702", http: "127.0.0.1:7703",
-		logLevel: "info", logFormat: "text",
+		logLevel: "info", logFormat: "text", doors: defaultDoorOptions(),
 		maxLease:    time.Duration(n.Settings.LongestLease) * time.Millisecond,
 		sessionIdle: time.Duration(n.Settings.SessionIdle) * time.Millisecond,
 		drift:       int64(n.Settings.Rates.Drift), slew: int64(n.Settings.Rates.Slew),
@@ -74,8 +77,10 @@ func (o *serveOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.policies, "policies", "", "`file` of policies for a cluster that has never had any")
 	registerStrict(f, "strict-policies", &o.strictPolicies)
 	f.BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS: anyone who reaches the ports is trusted")
+	o.doors.register(f)
 	f.StringVar(&o.gossipKey, "gossip-key", "", "secret of 16, 24 or 32 bytes, base64, that encrypts gossip")
 	f.BoolVar(&o.profiles, "pprof", false, "serve profiles at /debug/pprof/ of the HTTP address")
+	f.StringVar(&o.otlp, "otlp-endpoint", "", "`URL` that metrics and traces are sent to by OTLP over gRPC, such as http://127.0.0.1:4317; the standard variables OTEL_EXPORTER_OTLP_ENDPOINT and so on work, too")
 	f.StringVar(&o.logLevel, "log-level", o.logLevel, "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", o.logFormat, "text or json")
 	f.DurationVar(&o.maxLease, "max-lease-ttl", o.maxLease, "longest time an edge may spend a grant without renewing it; fixed when the cluster is formed")
@@ -126,6 +131,8 @@ func (o *serveOptions) validate() error {
 	want(slices.Contains([]string{"text", "json"}, o.logFormat), "log-format", o.logFormat, "text or json")
 	var level slog.Level
 	want(level.UnmarshalText([]byte(o.logLevel)) == nil, "log-level", o.logLevel, "debug, info, warn or error")
+	_, err = newOTLPConfig(o.otlp, os.Getenv)
+	errs = append(errs, o.doors.validate(), err)
 	secure := o.tls != transport.TLSFiles{}
 	if secure {
 		errs = append(errs, o.tls.Validate())
@@ -205,6 +212,10 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	if c.otlp, err = newOTLPConfig(o.otlp, os.Getenv); err != nil {
+		return err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry not sent", "err", err) })) // the exporters know no other way
 	c.node.Fatal = func(err error) {
 		log.Error("node stops for good", "err", err)
 		os.Exit(exitFailed) // NB: raft must not run on without its store
@@ -213,6 +224,7 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	o.doors.warn(log, o.tls == transport.TLSFiles{}, !p.local())
 	at := p.node.Addresses()
 	where := fmt.Sprintf("node=%s grpc=%s raft=%s gossip=%s http=%s", o.nodeID, at.GRPC, at.Raft, at.Gossip, at.HTTP)
 	fmt.Fprintln(stdout, "listening", where)
@@ -262,7 +274,7 @@ func (o *serveOptions) processConfig(log *slog.Logger) (processConfig, error) {
 	if err := injectFaults(o, &n); err != nil {
 		return processConfig{}, err
 	}
-	c := processConfig{node: n, grpc: o.grpc, raft: o.raft, http: o.http, advertise: o.advertise, profiles: o.profiles, log: log}
+	c := processConfig{node: n, grpc: o.grpc, raft: o.raft, http: o.http, advertise: o.advertise, profiles: o.profiles, doors: o.doors, log: log}
 	if (o.tls != transport.TLSFiles{}) {
 		if c.doorTLS, err = o.tls.Open(log); err != nil {
 			return processConfig{}, err
