@@ -13,21 +13,29 @@ import (
 // granted until its windows end. A second call does nothing and returns the
 // same.
 func (e *Edge) Close() error {
-	e.closing.Do(func() { e.closed = e.shutdown() })
+	e.closing.Do(func() { e.closed = e.end(true) })
 	return e.closed
 }
 
-func (e *Edge) shutdown() error {
+// Abandon ends the edge as a crash would: nothing is given back, so it takes no
+// time. What the edge holds stays counted until its windows end.
+func (e *Edge) Abandon() {
+	e.closing.Do(func() { e.closed = e.end(false) })
+}
+
+// end ends the edge, and gives credits back if that is wanted and anybody takes
+// them.
+func (e *Edge) end(giveBack bool) error {
 	e.halt(ErrClosed)
 	e.cancel()
 	e.work.Wait()
 	var errs []error
-	if e.outcast.Load() == 0 {
+	if giveBack && e.outcast.Load() == 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.CloseTimeout)
 		defer cancel()
 		errs = append(errs, e.giveUp(ctx))
 	} else {
-		e.retireAll() // replaced: nobody takes them back
+		e.retireAll()
 	}
 	e.metrics()
 	if e.nodes != nil {

@@ -124,3 +124,24 @@ func TestCloseIsBounded(t *testing.T) {
 		synctest.Wait()
 	}, perWindow("p", 100, time.Hour))
 }
+
+// TestAbandon: an edge that ends as a crash would asks nothing more and admits
+// nothing more.
+func TestAbandon(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		e := b.edge()
+		l := e.Limiter("p")
+		b.check(l, "k", 1)
+		b.check(l, "k", 1)
+		held, before := policyStats(e, "p").Held, e.Stats().Exchanges
+		b.fail(errDown)
+		start := time.Now()
+		e.Abandon()
+		if err := e.Close(); err != nil || time.Since(start) != 0 || l.Allow("k", 1) {
+			t.Errorf("Close after Abandon = %v after %v", err, time.Since(start))
+		}
+		if s := b.budget("p", "k"); held == 0 || int64(s.Out) < held || e.Stats().Exchanges != before {
+			t.Errorf("%+v, want what was held still counted", s)
+		}
+	}, perWindow("p", 100, time.Minute))
+}
