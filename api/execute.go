@@ -10,7 +10,6 @@ import (
 	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/fsm"
-	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/strategy"
 	"github.com/tkcoord/tkcoord/transport"
 )
@@ -261,22 +260,6 @@ func (d *door) refused(op *tkcoordv1.Operation, err error) error {
 		}
 	}
 	return err
-}
-
-// strictCheck checks keys at the leader, at one instant, which it also returns. It
-// is what a node's own leases are made of.
-func (d *door) strictCheck(ctx context.Context, policy string, keys []string, cost int64) ([]strategy.Decision, clock.Millis, error) {
-	out, err := d.run(ctx, &tkcoordv1.Operation{
-		Kind: tkcoordv1.OperationKind_OPERATION_KIND_CHECK_MANY, Policy: policy, Keys: keys, Amount: cost,
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	all := make([]strategy.Decision, len(out.Decisions))
-	for i, d := range out.Decisions {
-		all[i] = fromWire(d)
-	}
-	return all, clock.Millis(out.ClockMs), nil
 }
 
 func wireDecision(d *strategy.Decision) *throttlekitv1.Decision {

@@ -96,6 +96,8 @@ func (r *RateLimiter) decide(ctx context.Context, e *entry, op *tkcoordv1.Operat
 		out, err := r.door.run(ctx, op)
 		return out.GetDecisions(), err
 	}
+	ctx, cancel, _ := patience(ctx)
+	defer cancel()
 	all := make([]*throttlekitv1.Decision, len(op.Keys))
 	for i, key := range op.Keys {
 		d, err := r.tier.Check(ctx, &e.Policy, key, op.Amount)

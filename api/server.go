@@ -80,6 +80,9 @@ type Server struct {
 	drain   chan struct{}
 	traces  *tracing
 
+	checks *RateLimiter
+	edges  *Edge
+
 	fleet, monitor secretGate
 }
 
@@ -110,7 +113,8 @@ func NewServer(cfg Config, node *transport.Node) *Server {
 		grpc.WaitForHandlers(true),
 	)...)
 	s.registerPublic()
-	tkcoordv1.RegisterEdgeServer(s.grpc, &Edge{node: node, forward: s.forward, traces: s.traces, log: cfg.Log, drain: s.drain})
+	s.edges = &Edge{node: node, forward: s.forward, traces: s.traces, log: cfg.Log, drain: s.drain}
+	tkcoordv1.RegisterEdgeServer(s.grpc, s.edges)
 	tkcoordv1.RegisterAdminServer(s.grpc, &Admin{node: node, forward: s.forward, log: cfg.Log})
 	tkcoordv1.RegisterNodeServer(s.grpc, &Node{node: node})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthDoor{Server: s.health, drain: s.drain})
@@ -126,7 +130,8 @@ func (s *Server) registerPublic() {
 	if fail == "" {
 		fail = FailClosed
 	}
-	throttlekitv1.RegisterRateLimiterServer(s.grpc, &RateLimiter{door: d, fail: fail, record: s.cfg.Record, log: s.cfg.Log})
+	s.checks = &RateLimiter{door: d, fail: fail, record: s.cfg.Record, log: s.cfg.Log}
+	throttlekitv1.RegisterRateLimiterServer(s.grpc, s.checks)
 	throttlekitv1.RegisterFleetServer(s.grpc, &Fleet{door: d, log: s.cfg.Log})
 	tkcoordv1.RegisterRelayServer(s.grpc, &Relay{door: d, log: s.cfg.Log, drain: s.drain})
 	// Without Monitor here, those of other nodes still want to know.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/api"
+	"github.com/tkcoord/tkcoord/edge/tier"
 	"github.com/tkcoord/tkcoord/monitor"
 	"github.com/tkcoord/tkcoord/transport"
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ type process struct {
 	log      *slog.Logger
 	node     *transport.Node
 	server   *api.Server
+	tier     *tier.Tier
 	metrics  *metrics
 	otlp     *telemetry
 	grpc     net.Listener
@@ -99,6 +101,9 @@ func openProcess(c processConfig) (_ *process, err error) {
 		Fail: api.FailMode(c.doors.fail), FleetSecret: c.doors.fleetSecret, MonitorSecret: c.doors.monitorSecret,
 		Monitor: c.doors.monitor != off, Hub: hub, Record: record, Traces: p.otlp.tracer(),
 	}, p.node)
+	if p.tier, err = openTier(p.node, p.server, c.node.Clocks, c.log); err != nil {
+		return nil, errors.Join(err, p.node.Close())
+	}
 	if err := errors.Join(watchNode(p.metrics.meter(), p.node), watchGuards(p.metrics.contractMeter(), p.node), watchHub(p.metrics.meter(), hub)); err != nil {
 		return nil, errors.Join(err, p.node.Close())
 	}
@@ -158,6 +163,7 @@ func (p *process) Run(ctx context.Context) error {
 			stop()
 		case <-ctx.Done():
 			p.handOver(work)
+			p.closeTier()
 			stop()
 		}
 		return nil
@@ -201,6 +207,7 @@ func (p *process) Kill() { p.killed.Do(func() { close(p.kill) }) }
 
 // Close frees what openProcess took. Run must have returned.
 func (p *process) Close() error {
+	p.tier.Abandon()
 	p.closeMetrics() // before the node: it reads it a last time
 	return errors.Join(p.node.Close(), ignoreClosed(p.grpc.Close()), ignoreClosed(p.http.Close()))
 }

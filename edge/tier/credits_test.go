@@ -328,4 +328,3 @@ func TestValidate(t *testing.T) {
 		t.Error("New accepts nonsense")
 	}
 }
-

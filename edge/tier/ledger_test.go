@@ -367,3 +367,18 @@ func TestClose(t *testing.T) {
 		}
 	}, p, gcra)
 }
+
+// TestAbandon: nothing is given back.
+func TestAbandon(t *testing.T) {
+	p := leased(100, time.Hour, policy.Tier{Batch: 30})
+	inCluster(t, func(t *testing.T, c *cluster) {
+		tier := c.tier("n1")
+		c.decide(tier, p, "k", 5)
+		c.fail(errDown)
+		start := time.Now()
+		tier.Abandon()
+		if n := c.out("k"); n != 30 || time.Since(start) != 0 {
+			t.Errorf("%d are out after %v, want the batch at once", n, time.Since(start))
+		}
+	}, p)
+}

@@ -165,15 +165,23 @@ func (t *Tier) strict(ctx context.Context, p *policy.Policy, key string, cost in
 }
 
 // Close gives back what ledgers lent and ends the goroutines of the tier, within
-// LeaseTimeout and the edge's CloseTimeout. Later checks are decided by the log.
-// A second call does nothing.
+// the edge's CloseTimeout and LeaseTimeout. Later checks are decided by the log. A
+// second call does nothing.
 func (t *Tier) Close() (err error) {
+	t.end(func(e *edge.Edge) { err = e.Close() })
+	return err
+}
+
+// Abandon is Close for a node that crashes: nothing is given back.
+func (t *Tier) Abandon() { t.end((*edge.Edge).Abandon) }
+
+func (t *Tier) end(leave func(*edge.Edge)) {
 	t.ends.Do(func() {
 		t.opening.Lock()
 		t.closed = true
 		t.opening.Unlock()
 		if e := t.edge.Load(); e != nil {
-			err = e.Close()
+			leave(e)
 		}
 		for i := range t.shards { // NB: no debit begins after this, so that Wait sees all
 			t.shards[i].close()
@@ -181,7 +189,6 @@ func (t *Tier) Close() (err error) {
 		t.stop()
 		t.work.Wait()
 	})
-	return err
 }
 
 // Stats are what a tier did and holds.
