@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},
 	"cmd":           {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
 	"jepsen":        {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"interop":       {"jepsen/host", "jepsen/netfault", "jepsen/history"},
 }
 
 // pure are the packages that are values in, values out.
