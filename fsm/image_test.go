@@ -48,7 +48,13 @@ func TestImageGoesOnAlike(t *testing.T) {
 			if err := m.Save(img); err != nil {
 				t.Fatal(err)
 			}
+			if s.one("fresh", 8) == 7 {
+				other = New()
+			}
 			if err := other.Load(img); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Check(); err != nil {
 				t.Fatal(err)
 			}
 			m.cursor, other.version = 0, m.version // no part of an image

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tkcoord/tkcoord/concurrency"
@@ -70,6 +71,11 @@ func TestChecksAreTheStrategy(outer *testing.T) {
 						t.Fatalf("%+v at %d: %q got %+v, want %+v", c, now, k, r.Decisions[i], want)
 					}
 				}
+			},
+			"almost": func(t *rapid.T) { // as good as cold, or a little before
+				end := states[draw.Draw(t, "key")].Expires() - rapid.Int64Range(0, 3).Draw(t, "before")
+				now = max(now, clock.Millis(end))
+				one(t, m, now, nil)
 			},
 			"limit": func(t *rapid.T) {
 				if p.Limit > 0 {
@@ -392,6 +398,28 @@ func TestSlots(outer *testing.T) {
 	})
 }
 
+// TestLeaseIDs: a slot has one lease id.
+func TestLeaseIDs(t *testing.T) {
+	p := policy.Policy{Name: "p", Kind: policy.Guarded, MaxKeys: 10, Guard: concurrency.DefaultConfig()}
+	j := newJournal(t, DefaultSettings(), p)
+	a := j.apply(Digest{}, &Admit{Policy: "p", Nonce: [16]byte{0xab, 15: 0xcd}}).Results[1].Admission
+	const id = "3001-ab0000000000000000000000000000cd"
+	if a.LeaseID != id || a.Fence != 0x3001 {
+		t.Fatalf("%+v, want lease %s", a, id)
+	}
+	bad := []string{
+		"", "-", "3001", "3001-", id[1:], id + "0", id[:len(id)-1], "0" + id, "3002" + id[4:], "3001_" + id[5:],
+		strings.ToUpper(id), "+3001" + id[4:], "1000000000003001" + id[4:], "10000000000003001" + id[4:],
+		"3001-ab0000000000000000000000000000ce", "3001-bb0000000000000000000000000000cd", "3001-ab000000000000000000000000000gcd",
+	}
+	if beat := j.apply(&Heartbeat{LeaseIDs: bad}).Results[0].Beat; len(beat.Live) > 0 || !slices.Equal(beat.Reclaimed, bad) {
+		t.Errorf("%q are live, %q are not", beat.Live, beat.Reclaimed)
+	}
+	if beat := j.apply(&Heartbeat{LeaseIDs: []string{id}}).Results[0].Beat; len(beat.Live) != 1 {
+		t.Errorf("%+v, want it live", beat)
+	}
+}
+
 // TestEndingsStayShort: the queue of slots does not grow with heartbeats.
 func TestEndingsStayShort(t *testing.T) {
 	p := policy.Policy{Name: "p", Kind: policy.Guarded, MaxKeys: 10, Guard: concurrency.DefaultConfig()}
@@ -458,55 +486,103 @@ func TestRequestBounds(t *testing.T) {
 	}
 }
 
-// TestStatesGoWithTheirPolicy: cells of a policy that is gone, or counts in
-// another way, are neither found nor counted, and swept.
+// TestStatesGoWithTheirPolicy: cells and meters of a policy that is gone, or counts
+// in another way, are neither found nor counted, and swept.
 func TestStatesGoWithTheirPolicy(t *testing.T) {
-	rate := strategy.Params{Name: strategy.GCRA, Limit: 1, Period: 1e9, Burst: 3}
-	slower := rate
+	gcra := strategy.Params{Name: strategy.GCRA, Limit: 1, Period: 1e9, Burst: 3}
+	slower := gcra
 	slower.Limit, slower.Burst = 0.5, 2
+	bucket := strategy.Params{Name: strategy.TokenBucket, Capacity: 1, RefillPerSec: 1}
+	cells, window, meter := rated("p", gcra), fixed("p", 3, 1e9), fixed("p", 3, 1e9)
+	meter.Strategy, meter.Kind, meter.Meter = "", policy.Meter, policy.TokenBudget
+	less := meter
+	less.Limit = 2
+	put := func(p policy.Policy) Policies { return Policies{Put: []policy.Policy{p}} }
+	gone := Policies{Delete: []string{"p"}}
 	for _, tc := range []struct {
-		name   string
-		change []Command
-		kept   bool
+		name    string
+		first   policy.Policy
+		changes []Policies
+		kept    bool
 	}{
-		{"other parameters", []Command{Policies{Put: []policy.Policy{rated("p", slower)}}}, true},
-		{"deleted and made again", []Command{Policies{Delete: []string{"p"}}, Policies{Put: []policy.Policy{rated("p", rate)}}}, false},
-		{"another strategy and back", []Command{
-			Policies{Put: []policy.Policy{rated("p", strategy.Params{Name: strategy.TokenBucket, Capacity: 1, RefillPerSec: 1})}},
-			Policies{Put: []policy.Policy{rated("p", rate)}},
-		}, false},
-		{"windows and back", []Command{Policies{Put: []policy.Policy{fixed("p", 1, 1000)}}, Policies{Put: []policy.Policy{rated("p", rate)}}}, false},
+		{"other parameters", cells, []Policies{put(rated("p", slower))}, true},
+		{"deleted and made again", cells, []Policies{gone, put(cells)}, false},
+		{"another strategy and back", cells, []Policies{put(rated("p", bucket)), put(cells)}, false},
+		{"windows and back", cells, []Policies{put(window), put(cells)}, false},
+		{"a meter and back", cells, []Policies{put(meter), put(cells)}, false},
+		{"a meter with another budget", meter, []Policies{put(less)}, true},
+		{"a meter deleted and made again", meter, []Policies{gone, put(meter)}, false},
+		{"a strategy and a meter again", meter, []Policies{put(cells), put(meter)}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j := newJournal(t, DefaultSettings(), rated("p", rate))
+			j := newJournal(t, DefaultSettings(), tc.first)
 			j.now = 1
-			c := &Check{Policy: "p", Cost: 1}
+			// use charges a key and returns what it has left then.
+			use := func(key string) int64 {
+				if tc.first.Kind == policy.Meter {
+					return j.apply(&Debit{Policy: "p", Key: key, Tokens: 1}).Results[0].Decisions[0].Remaining
+				}
+				return j.apply(&Check{Policy: "p", Keys: []string{key}, Cost: 1}).Results[0].Decisions[0].Remaining
+			}
+			sweep := func() {
+				for range 70 {
+					j.apply()
+				}
+			}
 			for i := range 500 {
-				c.Keys = append(c.Keys, fmt.Sprint(i))
+				use(fmt.Sprint(i))
 			}
-			j.apply(c)
-			for range 70 { // the sweep has looked at every shard
-				j.apply()
-			}
-			for _, change := range tc.change {
-				if r := j.apply(change).Results[0]; r.Err != nil {
+			sweep() // it has looked at every shard
+			for _, c := range tc.changes {
+				if r := j.apply(c).Results[0]; r.Err != nil {
 					t.Fatal(r.Err)
 				}
 			}
 			if err := j.m.Check(); err != nil {
 				t.Fatal(err)
 			}
-			d, err := j.m.Peek("p", "7", 0)
-			if cold := err == nil && d.Remaining == d.Limit; cold == tc.kept {
-				t.Errorf("peek: %+v, %v; want state kept: %v", d, err, tc.kept)
+			if left := use("7"); (left == 0) != tc.kept {
+				t.Errorf("%d are left; want the state kept: %v", left, tc.kept)
 			}
-			j.m = thaw(t, j.m.Freeze()) // which has to find the orphans again
-			for range 70 {
-				j.apply()
-			}
-			if n, _ := j.m.Sizes(); n != map[bool]int{true: 500}[tc.kept] || len(j.m.orphans) > 0 {
-				t.Errorf("%d records are left, orphans %v", n, j.m.orphans)
+			for _, m := range []*Machine{thaw(t, j.m.Freeze()), j.m} { // the first has to find the orphans again
+				j.m, j.index = m, m.Index()
+				sweep()
+				if n, _ := j.m.Sizes(); n != map[bool]int{false: 1, true: 500}[tc.kept] || len(j.m.orphans) > 0 {
+					t.Errorf("%d records are left, orphans %v", n, j.m.orphans)
+				}
 			}
 		})
+	}
+}
+
+// TestSweepsAgree: a state that ends sooner than it did, since its policy changed,
+// is swept by all replicas at the same entry, also by one that was restored after
+// the change and has not looked at any shard before.
+func TestSweepsAgree(t *testing.T) {
+	bucket := strategy.Params{Name: strategy.TokenBucket, Capacity: 10, RefillPerSec: 0.01}
+	j := newJournal(t, DefaultSettings(), rated("p", bucket))
+	j.now = 1
+	c := &Check{Policy: "p", Keys: []string{"a", "b", "c"}, Cost: 1}
+	sweep := func() {
+		for range 70 {
+			j.apply()
+		}
+	}
+	j.apply(c)
+	sweep()
+	bucket.RefillPerSec = 1
+	j.apply(Policies{Put: []policy.Policy{rated("p", bucket)}})
+	j.apply(c)
+	other := thaw(t, j.m.Freeze())
+	j.now = 100_000 // later than the new end, earlier than the first one
+	sweep()
+	if n, _ := j.m.Sizes(); n != 0 {
+		t.Errorf("%d states that have ended are left", n)
+	}
+	want := j.m.Freeze().Digest()
+	j.m, j.index = other, other.Index()
+	sweep()
+	if got := j.m.Freeze().Digest(); got != want {
+		t.Errorf("the restored replica has digest %s, the other %s", got, want)
 	}
 }
