@@ -5,6 +5,7 @@ import (
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/history"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // books are a second set of ledgers, kept from questions and answers alone and
@@ -12,16 +13,23 @@ import (
 // loop. They accept any answer that the contract allows and report the others.
 type books struct {
 	limits  map[string]escrow.Credits // of the policies in force
-	longest clock.Millis              // max_lease_ttl
+	policy  map[string]policy.Policy
+	slots   *slotBook
+	meters  *meterBook
+	blind   bool         // part of the log is missing: slots and meters are not known
+	longest clock.Millis // max_lease_ttl
 	open    map[history.Budget]*Window
 	soonest clock.Millis // no open window ends before it
 	closed  []*Window
 
-	conserve, repeat, clock problems // by the checker that reports them
+	conserve, repeat, clock, debited, held problems // by the checker that reports them
 }
 
 func newBooks() *books {
-	return &books{limits: make(map[string]escrow.Credits), open: make(map[history.Budget]*Window)}
+	return &books{
+		limits: make(map[string]escrow.Credits), policy: make(map[string]policy.Policy), open: make(map[history.Budget]*Window),
+		slots: newSlotBook(), meters: newMeterBook(),
+	}
 }
 
 // An effect is an exchange that the log settled.
@@ -53,6 +61,9 @@ func (b *books) settle(e *effect, a *fsm.Ask, ans *fsm.Answer, repeated bool) {
 		used, returned, need, want = 0, 0, max(0, need-gone), max(0, want-gone)
 	}
 	w := b.open[budget]
+	if w != nil && w.guessed && w.End == ans.Window.End {
+		w.Start, w.guessed = start, false
+	}
 	if (w == nil || w.Start != start) && want == 0 && ans.Granted == 0 {
 		return // a question that opens nothing: the window may yet become another one
 	}
@@ -148,9 +159,11 @@ func (b *books) audit(w *Window, ans *fsm.Answer, need escrow.Credits, at Proble
 func (b *books) policies(c *fsm.Policies) {
 	for i := range c.Put {
 		b.limits[c.Put[i].Name] = c.Put[i].Limit
+		b.policy[c.Put[i].Name] = c.Put[i]
 	}
 	for _, name := range c.Delete {
 		delete(b.limits, name)
+		delete(b.policy, name)
 	}
 	for budget, w := range b.open {
 		w.Peak = max(w.Peak, b.limits[budget.Policy])

@@ -26,13 +26,16 @@ type Case struct {
 	lost    []*history.Op
 	orphans []*effect
 	unseen  int // acknowledged in a part of the log that is missing
+	public  publicCalls
 }
 
 // NewCase puts the evidence together: it replays the log and finds out what
 // became of every operation.
 func NewCase(m Meta, h history.History, l *raftlog.Log, f []Fault, lines []LogLine) *Case {
-	x := &Case{Meta: m, History: h, Story: Tell(l, m.Wall), Faults: f, Lines: lines, ops: h.Ops(), effectOf: make(map[*history.Op]*effect)}
+	x := &Case{Meta: m, History: h, Faults: f, Lines: lines, ops: h.Ops(), effectOf: make(map[*history.Op]*effect)}
+	x.Story = Tell(l, m.Wall, x.ops...)
 	x.resolve()
+	x.public = x.resolvePublic()
 	return x
 }
 

@@ -54,6 +54,7 @@ func traffic(x *Case, p *problems) {
 	need("windows ended", float64(ended), float64(x.Need.Windows))
 	need("of them at least half granted", float64(full), float64(x.Need.Full))
 	need("requests that took effect again", float64(x.repeated()), float64(x.Need.Repeats))
+	x.publicTraffic(need)
 	need("changes of policies", float64(x.Story.Changes), float64(x.Need.Changes))
 }
 

@@ -62,6 +62,9 @@ func place(o *history.Op) Problem {
 	if o.Reply != nil {
 		at.Index = o.Reply.Index
 	}
+	if o.Answer != nil {
+		at.Index = o.Answer.Index
+	}
 	return at
 }
 

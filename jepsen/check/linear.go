@@ -74,18 +74,18 @@ func (x *Case) linearCells() map[WindowID][]porcupine.Operation {
 func (x *Case) knownBy() func(index uint64) history.Time {
 	var replies []*history.Op // by index
 	for _, o := range x.ops {
-		if o.Kind == history.KindExchange && o.Outcome == history.OK {
+		if indexOf(o) > 0 {
 			replies = append(replies, o)
 		}
 	}
-	slices.SortFunc(replies, func(a, b *history.Op) int { return cmp.Compare(a.Reply.Index, b.Reply.Index) })
+	slices.SortFunc(replies, func(a, b *history.Op) int { return cmp.Compare(indexOf(a), indexOf(b)) })
 	first := make([]history.Time, len(replies)+1) // of the replies from there on
 	first[len(replies)] = history.Never
 	for i := len(replies) - 1; i >= 0; i-- {
 		first[i] = min(first[i+1], replies[i].Ended)
 	}
 	return func(index uint64) history.Time {
-		i, _ := slices.BinarySearchFunc(replies, index+1, func(o *history.Op, i uint64) int { return cmp.Compare(o.Reply.Index, i) })
+		i, _ := slices.BinarySearchFunc(replies, index+1, func(o *history.Op, i uint64) int { return cmp.Compare(indexOf(o), i) })
 		return first[i]
 	}
 }

@@ -66,21 +66,27 @@ type LastWrite struct {
 
 // Needs are what a run must have seen and done to count.
 type Needs struct {
-	Exchanges  int            `json:"exchanges"`   // acknowledged, all clients together
-	WarmRate   float64        `json:"warm_rate"`   // acknowledged exchanges per second before the first fault
-	Admissions escrow.Credits `json:"admissions"`  // units admitted by edges
-	Denials    int64          `json:"denials"`     // requests denied by edges: limits were reached
-	Windows    int            `json:"windows"`     // windows that ended
-	Full       int            `json:"full"`        // windows that were spent to at least half
-	Repeats    int            `json:"repeats"`     // repeated requests that took effect
-	Changes    int            `json:"changes"`     // changes of policies that took effect
-	Linear     int            `json:"linear"`      // operations that porcupine saw
-	InFlight   int            `json:"in_flight"`   // operations under way in each fault
-	Covered    float64        `json:"covered"`     // share of the log that was replayed
-	FirstReply time.Duration  `json:"first_reply"` // after the faults
-	CatchUp    time.Duration  `json:"catch_up"`    // of all nodes, after the faults
-	SlowFactor float64        `json:"slow_factor"` // p99 after the faults over p99 before
-	SlowFloor  time.Duration  `json:"slow_floor"`  // a p99 below this is never too slow
+	Exchanges  int            `json:"exchanges"`  // acknowledged, all clients together
+	WarmRate   float64        `json:"warm_rate"`  // acknowledged exchanges per second before the first fault
+	Admissions escrow.Credits `json:"admissions"` // units admitted by edges
+	Denials    int64          `json:"denials"`    // requests denied by edges: limits were reached
+	Windows    int            `json:"windows"`    // windows that ended
+	Full       int            `json:"full"`       // windows that were spent to at least half
+	Repeats    int            `json:"repeats"`    // repeated requests that took effect
+	Changes    int            `json:"changes"`    // changes of policies that took effect
+	Linear     int            `json:"linear"`     // operations that porcupine saw
+	// Of calls of the public contract:
+	Public       int           `json:"public,omitempty"`        // decided
+	PublicDenied int           `json:"public_denied,omitempty"` // decided, and denied
+	PublicLinear int           `json:"public_linear,omitempty"` // operations that porcupine saw
+	Slots        int           `json:"slots,omitempty"`         // slots that were held
+	Shared       int           `json:"shared,omitempty"`        // windows in which edges and public calls both were admitted
+	InFlight     int           `json:"in_flight"`               // operations under way in each fault
+	Covered      float64       `json:"covered"`                 // share of the log that was replayed
+	FirstReply   time.Duration `json:"first_reply"`             // after the faults
+	CatchUp      time.Duration `json:"catch_up"`                // of all nodes, after the faults
+	SlowFactor   float64       `json:"slow_factor"`             // p99 after the faults over p99 before
+	SlowFloor    time.Duration `json:"slow_floor"`              // a p99 below this is never too slow
 }
 
 // DefaultNeeds suits a run of half a minute on a small machine.

@@ -19,16 +19,19 @@ type narrator struct {
 	now       clock.Millis
 	snapshots []raftlog.Snapshot
 	since     int // entries since the whole state was checked
+	// asked are the peeks that are to be answered, by the entry after which they were.
+	asked map[uint64][]*history.Op
 }
 
-// Tell replays a log through the state machine and keeps books beside it.
-func Tell(l *raftlog.Log, wall history.WallClock) *Story {
+// Tell replays a log through the state machine and keeps books beside it. On the
+// way it answers the peeks among the operations once more.
+func Tell(l *raftlog.Log, wall history.WallClock, ops ...*history.Op) *Story {
 	n := &narrator{
 		Story: &Story{
 			Effects: make(map[RequestID][]*effect), Windows: make(map[WindowID]*Window), Digests: make(map[uint64]string),
-			EdgeOf: make(map[escrow.HolderID]string), Log: l, books: newBooks(),
+			EdgeOf: make(map[escrow.HolderID]string), Log: l, books: newBooks(), peeks: make(map[*history.Op]*peeked),
 		},
-		wall: wall, machine: fsm.New(), snapshots: l.Snapshots,
+		wall: wall, machine: fsm.New(), snapshots: l.Snapshots, asked: peeksOf(ops),
 	}
 	entries := l.Entries
 	for _, gap := range append(l.Gaps(), raftlog.Gap{From: l.Committed + 1}) {
@@ -92,7 +95,9 @@ func (n *narrator) entry(e *raftlog.Entry) bool {
 	s := Step{Index: e.Index, Term: e.Term, At: at.At, Now: max(before, parts.Stamp)}
 	n.now = s.Now
 	n.books.end(s.Now, e.Index, s.At)
+	n.books.slots.end(s.Now)
 	for i, c := range parts.Commands {
+		at.place = i
 		n.command(c, out.Results[i], at)
 	}
 	if s.Jump = n.machine.Now() - s.Now; s.Jump != 0 {
@@ -103,6 +108,7 @@ func (n *narrator) entry(e *raftlog.Entry) bool {
 		n.skews.add(at, "the cluster clock runs back from %d to %d", before, out.Now)
 	}
 	n.visit(out.Stepped || len(out.ChangedPolicies) > 0, at)
+	n.peek(e.Index)
 	s.Out = n.outstanding()
 	n.Steps = append(n.Steps, s)
 	return true
@@ -116,6 +122,7 @@ func (n *narrator) command(c fsm.Command, res fsm.Result, at Problem) {
 	case fsm.Step:
 		if c.To > n.now {
 			n.books.step(n.now, c.To, n.machine.Freeze(), at)
+			n.books.slots.shift(c.To - n.now)
 			n.now = c.To
 		}
 	case *fsm.Exchange:
@@ -133,6 +140,8 @@ func (n *narrator) command(c fsm.Command, res fsm.Result, at Problem) {
 		if !c.Clear {
 			n.Alarms = append(n.Alarms, fsm.RaisedAlarm{Kind: c.Kind, Node: c.Node, Detail: c.Detail, At: n.now})
 		}
+	default:
+		n.public(&publicEffect{index: at.Index, at: at.At, now: n.now, cmd: c, result: res}, at)
 	}
 }
 
@@ -215,4 +224,5 @@ func (n *narrator) finish() {
 		}
 	}
 	b.closed, b.open = nil, nil
+	n.Policies = b.policy
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/history"
 	"github.com/tkcoord/tkcoord/jepsen/raftlog"
+	"github.com/tkcoord/tkcoord/policy"
 )
 
 // A Step is one entry of the log as the state machine took it.
@@ -40,6 +41,10 @@ type Story struct {
 	// the log. One that was refused as a whole has no effect.
 	Effects map[RequestID][]*effect
 	Windows map[WindowID]*Window
+	// Public are the calls of the public contract that the log carried out, and
+	// Policies all policies that there were, as they were in the end.
+	Public   []*publicEffect
+	Policies map[string]policy.Policy
 	// EdgeOf names the edge of each holder.
 	EdgeOf  map[escrow.HolderID]string
 	Digests map[uint64]string // after each digest command
@@ -52,6 +57,7 @@ type Story struct {
 	Bridged []raftlog.Gap // replaced by a snapshot
 	Missing []raftlog.Gap // not replaced by anything
 
+	peeks                  map[*history.Op]*peeked
 	books                  *books
 	replay, replica, skews problems
 }

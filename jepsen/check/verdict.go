@@ -37,6 +37,7 @@ type Problem struct {
 	Client string       `json:"client,omitempty"`
 	Op     int64        `json:"op,omitempty"`
 	Budget string       `json:"budget,omitempty"`
+	place  int          // in the entry
 }
 
 // A Stat is a number with its name.
@@ -104,6 +105,11 @@ func Checkers() []Checker {
 		{"I10 liveness", "after the faults the cluster answers soon, as fast as before, and all nodes catch up", liveness},
 		{"I12 logs", "no node panicked, raced or reported an error that the faults do not explain", nodeLogs},
 		{"linearizable", "takes, returns and reads of each budget have an order that the clients' times allow; so has the log", linearizable},
+		{"P1 decided", "every answer of the public contract stands in the log where it says and as a replay gives it, and no refused call does", decided},
+		{"P2 limits", "what checks, reservations and edges together were admitted is within every limit, in each window and over any span", publicLimits},
+		{"P3 order", "a call that was sent after another was answered comes after it; calls on each key have an order in which the strategy gives their answers", publicOrder},
+		{"P4 debits", "a meter is overdrawn by less than one debit, and no acknowledged one is forgotten", publicDebits},
+		{"P5 slots", "never are more slots held than the ceiling, as their holders see it; fences grow; a slot that was given up is free in time, and none comes back", publicSlots},
 		{"traffic", "the run saw enough traffic to mean something", traffic},
 		{"faults", "every fault really hit operations", faults},
 		{"last write", "a write at the end of the run succeeded", lastWrite},

@@ -17,10 +17,12 @@ type WindowID struct {
 // A Window is one window as the log tells it.
 type Window struct {
 	WindowID
-	End      clock.Millis   // on the cluster clock, stretched as the log says
-	Peak     escrow.Credits // the largest limit in force while it ran
-	Holders  map[escrow.HolderID]escrow.Allotment
-	OpenedAt uint64 // index
+	End     clock.Millis   // on the cluster clock, stretched as the log says
+	Peak    escrow.Credits // the largest limit in force while it ran
+	Holders map[escrow.HolderID]escrow.Allotment
+	// What checks took, and what was given away for the rest of the window.
+	Taken, Given escrow.Credits
+	OpenedAt     uint64 // index
 	// EndedAt is the first entry after the end, and Ended when it was appended
 	// at the latest; 0 and Never while there is none.
 	EndedAt uint64
@@ -28,10 +30,16 @@ type Window struct {
 	// Loaded: it began in a gap of the log. Partial: it ended in one, so Holders
 	// may be too small.
 	Loaded, Partial bool
+	// guessed: no answer told the start yet.
+	guessed bool
 }
 
-// Out returns the credits that holders have and did not return.
-func (w *Window) Out() (out escrow.Credits) {
+// Out returns the credits that are gone or in the hands of holders.
+func (w *Window) Out() escrow.Credits { return w.Taken + w.lent() }
+
+// lent returns those that may still be spent.
+func (w *Window) lent() (out escrow.Credits) {
+	out = w.Given
 	for _, a := range w.Holders {
 		out += a.Granted - a.Returned
 	}
@@ -60,7 +68,7 @@ func (b *books) end(now clock.Millis, index uint64, at history.Time) {
 func (b *books) step(before, to clock.Millis, v *fsm.View, at Problem) {
 	want := make(map[history.Budget]clock.Millis)
 	for budget, w := range b.open {
-		if left := min(w.End-before, b.longest); left > 0 && w.Out() > 0 {
+		if left := min(w.End-before, b.longest); left > 0 && w.lent() > 0 {
 			want[budget] = max(w.End, to+left)
 		}
 	}
@@ -89,17 +97,21 @@ func (b *books) load(m *fsm.Machine) {
 	before := b.open
 	b.longest, b.open = m.Settings().LongestLease, make(map[history.Budget]*Window)
 	clear(b.limits)
+	clear(b.policy)
 	_, policies := m.Policies()
 	for i := range policies {
 		b.limits[policies[i].Name] = policies[i].Limit
+		b.policy[policies[i].Name] = policies[i].Policy
 	}
+	b.slots, b.meters = newSlotBook(), newMeterBook()
+	b.blind = true
 	m.Freeze().Budgets(func(s fsm.BudgetState) bool {
 		if s.Window.End <= m.Now() {
 			return true
 		}
 		w := &Window{
 			WindowID: WindowID{history.Budget{Policy: s.Policy, Key: s.Key}, s.Window.Start}, End: s.Window.End,
-			Peak: s.Peak, OpenedAt: m.Index(), Ended: history.Never, Loaded: true, Holders: make(map[escrow.HolderID]escrow.Allotment),
+			Peak: s.Peak, OpenedAt: m.Index(), Ended: history.Never, Loaded: true, Taken: s.Taken, Given: s.Given, Holders: make(map[escrow.HolderID]escrow.Allotment),
 		}
 		for _, h := range s.Holders {
 			w.Holders[h.Holder] = h.Allotment

@@ -23,6 +23,7 @@ type Client struct {
 	Ops      []Op // by the time of their call
 	Admitted []Admission
 	Denied   []Denial
+	Held     []Held // by the time of their end
 	// Truncated: the file ends in the middle of a line, as it does when its
 	// client is killed.
 	Truncated bool
@@ -42,6 +43,7 @@ type Op struct {
 	Error   string
 	Reply   *Reply
 	Version uint64
+	Answer  *PublicReply // of a public call
 }
 
 // An Admission is an Admitted whose key has its name.
@@ -158,6 +160,8 @@ func (c *Client) take(l *line, n int, open map[int64]int) error {
 			return fmt.Errorf("key %d has no name", l.Denied.Key)
 		}
 		c.Denied = append(c.Denied, Denial{b, *l.Denied})
+	case l.Held != nil:
+		c.Held = append(c.Held, *l.Held)
 	case l.End != nil:
 		c.Complete = true
 	default:
@@ -175,7 +179,7 @@ func (c *Client) end(r *Return, open map[int64]int) error {
 	if o.Ended != Never {
 		return fmt.Errorf("operation %d returns twice", r.Op)
 	}
-	o.Ended, o.Outcome, o.Error, o.Reply, o.Version = r.At, r.Outcome, r.Error, r.Reply, r.Version
+	o.Ended, o.Outcome, o.Error, o.Reply, o.Version, o.Answer = r.At, r.Outcome, r.Error, r.Reply, r.Version, r.Public
 	return nil
 }
 

@@ -45,6 +45,7 @@ const (
 	RoleEdge   = "edge"   // the SDK: admits, and is checked against what it was granted
 	RoleDirect = "direct" // speaks the protocol by hand
 	RoleAdmin  = "admin"  // changes policies
+	RolePublic = "public" // calls the public contract
 )
 
 // Version of the format.
@@ -54,6 +55,7 @@ const Version = 1
 const (
 	KindExchange = "exchange"
 	KindPolicies = "policies"
+	KindPublic   = "public"
 )
 
 // An Outcome classifies how an operation ended.
@@ -76,6 +78,7 @@ type Call struct {
 	Target   string         `json:"to,omitempty"` // whom it was sent to
 	Exchange *Exchange      `json:"exchange,omitempty"`
 	Policies *PolicyChanges `json:"policies,omitempty"`
+	Public   *Public        `json:"public,omitempty"`
 	// Repeat names the operation whose message this one repeats, byte by byte; -1
 	// is one that is sent at the same time.
 	Repeat int64 `json:"repeat,omitempty"`
@@ -83,12 +86,13 @@ type Call struct {
 
 // A Return is the end of an operation.
 type Return struct {
-	Op      int64   `json:"op"`
-	At      Time    `json:"at"`
-	Outcome Outcome `json:"is"`
-	Error   string  `json:"error,omitempty"`
-	Reply   *Reply  `json:"reply,omitempty"` // of an exchange that is OK
-	Version uint64  `json:"version,omitempty"`
+	Op      int64        `json:"op"`
+	At      Time         `json:"at"`
+	Outcome Outcome      `json:"is"`
+	Error   string       `json:"error,omitempty"`
+	Reply   *Reply       `json:"reply,omitempty"` // of an exchange that is OK
+	Version uint64       `json:"version,omitempty"`
+	Public  *PublicReply `json:"public,omitempty"` // of a public call that is OK
 }
 
 // An Exchange is the request of the Edge door.
@@ -174,5 +178,6 @@ type line struct {
 	Return   *Return   `json:"ret,omitempty"`
 	Admitted *Admitted `json:"adm,omitempty"`
 	Denied   *Denied   `json:"den,omitempty"`
+	Held     *Held     `json:"held,omitempty"`
 	End      *Time     `json:"end,omitempty"` // the client closed its record: nothing is missing
 }

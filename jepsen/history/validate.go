@@ -55,7 +55,34 @@ func (c *Client) validate() error {
 			report("admissions of %s: %+v", a.Budget, a.Admitted)
 		}
 	}
+	for i := range c.Held {
+		if h := &c.Held[i]; h.Last < h.First || h.Lease == "" {
+			report("slot held: %+v", *h)
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// fits reports whether an answer of the public contract fits its question.
+func (r *PublicReply) fits(call *Public) error {
+	want := 0
+	switch call.Method {
+	case CheckMany:
+		want = len(call.Keys)
+	case Check, Peek, Debit, Admit:
+		want = 1
+	}
+	switch {
+	case r == nil || r.Index == 0:
+		return fmt.Errorf("a %s that is ok has no reply, or one without an index", call.Method)
+	case len(r.Decisions) != want:
+		return fmt.Errorf("%d decisions of a %s with %d keys", len(r.Decisions), call.Method, len(call.Keys))
+	case call.Method == Admit && r.Decisions[0].Allowed != (r.Lease != ""):
+		return fmt.Errorf("an Admit that is decided %+v has lease %q", r.Decisions[0], r.Lease)
+	case call.Method == Heartbeat && len(r.Live)+len(r.Reclaimed) != len(call.Keys):
+		return fmt.Errorf("%d live and %d reclaimed of %d leases", len(r.Live), len(r.Reclaimed), len(call.Keys))
+	}
+	return nil
 }
 
 // fits reports whether an answer fits its question.
@@ -63,8 +90,10 @@ func (c *Client) fits(o *Op) error {
 	switch {
 	case o.Outcome != OK && o.Outcome != Fail && o.Outcome != Info:
 		return fmt.Errorf("outcome %q", o.Outcome)
-	case o.Kind == KindExchange && o.Exchange == nil, o.Kind == KindPolicies && o.Policies == nil:
+	case o.Kind == KindExchange && o.Exchange == nil, o.Kind == KindPolicies && o.Policies == nil, o.Kind == KindPublic && o.Public == nil:
 		return fmt.Errorf("%s without a request", o.Kind)
+	case o.Kind == KindPublic && o.Outcome == OK:
+		return o.Answer.fits(o.Public)
 	case o.Kind != KindExchange || o.Outcome != OK:
 		return nil
 	case o.Reply == nil:

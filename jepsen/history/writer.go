@@ -111,6 +111,14 @@ func (w *Writer) Deny(policy, key, why string, units int64, at Time) {
 	w.sums.add(w, slotKey{key: w.key(policy, key), why: why}, units, at)
 }
 
+// Hold records for how long a slot was held.
+func (w *Writer) Hold(h Held) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.put(line{Held: &h})
+	w.flush()
+}
+
 // Settle writes out all sums whose slots are over, and returns the first error
 // of the record. Call it about once per Slot: what it has not written is lost
 // when the process is killed.

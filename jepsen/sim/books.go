@@ -32,7 +32,7 @@ type window struct {
 	peak       escrow.Credits // highest limit in force
 	admitted   escrow.Credits
 	last       time.Duration // newest admission
-	granted    bool // somebody was granted something: before, it may yet become another window
+	granted    bool          // somebody was granted something: before, it may yet become another window
 	closed     bool
 	closedAt   time.Duration // when the first stamp that ended it was made
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/tkcoord/tkcoord/api"
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
@@ -114,6 +115,8 @@ func (l *lone) serve(t *testing.T, policies []policy.Policy) string {
 	s := grpc.NewServer()
 	tkcoordv1.RegisterEdgeServer(s, l)
 	tkcoordv1.RegisterAdminServer(s, l)
+	throttlekitv1.RegisterRateLimiterServer(s, lonePublic{l: l})
+	throttlekitv1.RegisterFleetServer(s, loneFleet{l: l})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// A Spec says what one program does. Of Edge, Direct and Admin one is set.
+// A Spec says what one program does. Of Edge, Direct, Public and Admin one is set.
 type Spec struct {
 	Client    string   `json:"client"` // name of its record
 	Identity  string   `json:"identity"`
@@ -37,6 +37,7 @@ type Spec struct {
 
 	Edge   *EdgeLoad   `json:"edge,omitempty"`
 	Direct *DirectLoad `json:"direct,omitempty"`
+	Public *PublicLoad `json:"public,omitempty"`
 	Admin  *AdminLoad  `json:"admin,omitempty"`
 }
 
@@ -104,6 +105,8 @@ func (s *Spec) program() (role string, run func(context.Context, *running) error
 		return history.RoleEdge, runEdge
 	case s.Direct != nil:
 		return history.RoleDirect, runDirect
+	case s.Public != nil:
+		return history.RolePublic, runPublic
 	case s.Admin != nil:
 		return history.RoleAdmin, runAdmin
 	}

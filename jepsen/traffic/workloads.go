@@ -17,7 +17,8 @@ type Workload struct {
 	About    string
 	Policies []policy.Policy
 	Edge     EdgeLoad
-	Admin    *AdminLoad // nil for none
+	Public   *PublicLoad // nil for none
+	Admin    *AdminLoad  // nil for none
 	// Direct clients run with every workload, beside the edges and under a policy
 	// of their own.
 	Direct DirectLoad
@@ -29,7 +30,7 @@ const CellPolicy = "cell"
 
 // Workloads lists all workloads.
 func Workloads() []Workload {
-	all := []Workload{hot(), zipf(), boundaries(), returns(), limits(), churn()}
+	all := []Workload{hot(), zipf(), boundaries(), returns(), limits(), churn(), strict(), debits(), slots(), mixed()}
 	for i := range all {
 		w := &all[i]
 		w.Policies = append(w.Policies, window(CellPolicy, cellLimit, 1000))
@@ -41,7 +42,8 @@ func Workloads() []Workload {
 const cellLimit = 40
 
 // Specs returns the programs of a run with so many edges: e1 and so on, then the
-// direct clients, then the operator if there is one. common holds what all have.
+// direct clients, then those of the public contract and the operator if there are
+// any. common holds what all have.
 func (w Workload) Specs(edges int, common Spec) []Spec {
 	var all []Spec
 	add := func(edit func(*Spec)) {
@@ -55,6 +57,9 @@ func (w Workload) Specs(edges int, common Spec) []Spec {
 		add(func(s *Spec) { s.Edge = &w.Edge })
 	}
 	add(func(s *Spec) { s.Direct = &w.Direct })
+	if w.Public != nil {
+		add(func(s *Spec) { s.Public = w.Public })
+	}
 	if w.Admin != nil {
 		add(func(s *Spec) { s.Admin = w.Admin })
 	}
