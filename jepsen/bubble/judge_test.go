@@ -19,6 +19,16 @@ type judge struct {
 	windows map[windowID]*spanned
 	asked   map[place]answered
 	granted map[holding]escrow.Credits
+
+	term     uint64
+	appended []time.Time // of the term's entries, oldest first: of the first one, and then of batches
+	anchor   reading
+}
+
+// A reading is the cluster clock after an entry that moved it.
+type reading struct {
+	now   clock.Millis
+	since time.Time // its stamp was made no earlier
 }
 
 // A holding is what one session has of one window.
@@ -79,6 +89,9 @@ func (c *cluster) judge() {
 			c.violated("no two members have entry %d, and it was applied", i)
 			return
 		}
+		if l.Term != j.term {
+			j.term, j.appended = l.Term, []time.Time{l.AppendedAt}
+		}
 		if l.Type == raft.LogCommand && !j.apply(l) {
 			return
 		}
@@ -125,6 +138,7 @@ func (j *judge) apply(l *raft.Log) bool {
 		j.c.violated("entry %d: %v", l.Index, err)
 		return false
 	}
+	j.clock(l, out)
 	j.closeUntil(out.Now, l.AppendedAt)
 	for i, cmd := range e.Commands {
 		if x, ok := cmd.(*fsm.Exchange); ok {
@@ -153,6 +167,29 @@ func (j *judge) apply(l *raft.Log) bool {
 		}
 	}
 	return true
+}
+
+// roundings is what stamps in whole milliseconds may add, ms.
+const roundings = 3
+
+// clock checks Lemma 1: between two stamps the cluster clock, steps aside, moves
+// no further than a fast clock that is slewed forward would. A stamp is made
+// before its entry is appended, and after the entry before was, or as many before
+// as may be in flight: a leader's first after the first entry of its term.
+func (j *judge) clock(l *raft.Log, out fsm.Outcome) {
+	s := &j.c.swarm
+	at := reading{out.Now, j.appended[max(0, len(j.appended)-s.inFlight)]}
+	j.appended = append(j.appended, l.AppendedAt)
+	if out.Now == j.anchor.now {
+		return
+	}
+	rates := s.settings.Rates
+	fastest := (1 + float64(rates.Drift)/1e6) * (1 + float64(rates.Slew)/1e6)
+	most := clock.Millis(l.AppendedAt.Sub(j.anchor.since).Seconds()*1000*fastest) + roundings
+	if moved := out.Now - j.anchor.now; !out.Stepped && moved > most {
+		j.c.violated("entry %d: the cluster clock moved by %d ms, in real time by %d at most (Lemma 1)", l.Index, moved, most)
+	}
+	j.anchor = at
 }
 
 // seen opens the window that an answer is about, or compares it with what is
