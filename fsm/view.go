@@ -60,6 +60,10 @@ func (m *Machine) PolicyVersion() uint64 { return m.version }
 // budgets here: they count against the same bound.
 func (m *Machine) Sizes() (budgets, edges int) { return m.records(), m.edges.len }
 
+// Idle reports whether nothing is held by anybody: there is no budget, cell, meter
+// or slot.
+func (m *Machine) Idle() bool { return m.records() == 0 && m.slots.len == 0 }
+
 func (m *Machine) records() int { return m.budgets.len + m.cells.len + m.meters.len }
 
 // A BudgetState is one budget as it stands, for audits and tests.

@@ -98,16 +98,21 @@ func (c *ClusterClock) WallOffset() clock.Millis { return c.clocks.Wall() - c.No
 // before the leader proposes a step instead of slewing.
 const stepBeyond clock.Millis = 1000
 
+// stepIdle is the same for a cluster that holds nothing, as a new one: nobody's
+// window can change by it, and a clock that is half a second late would stay so
+// for a quarter of an hour. It is above what a step itself takes.
+const stepIdle clock.Millis = 50
+
 // steer follows the median wall clock of the voters for as long as ctx lives:
 // small distances by slewing, larger lags by a step, which is tried again with
-// the next round if it fails. A cluster clock that is ahead is never stepped
+// the next round if it fails. idle reports that the cluster holds nothing. A cluster clock that is ahead is never stepped
 // back; onAhead is told.
-func (c *ClusterClock) steer(ctx context.Context, every time.Duration, median func() (clock.Millis, bool), step func(context.Context, clock.Millis), onAhead func(clock.Millis)) error {
+func (c *ClusterClock) steer(ctx context.Context, every time.Duration, median func() (clock.Millis, bool), idle func() bool, step func(context.Context, clock.Millis), onAhead func(clock.Millis)) error {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		if lag, ok := median(); ok {
-			if lag > stepBeyond {
+			if lag > stepBeyond || lag > stepIdle && idle() {
 				step(ctx, c.Now()+lag)
 			} else {
 				c.slew(lag)

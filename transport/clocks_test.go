@@ -73,6 +73,7 @@ func steering(t *testing.T, f func(c *testClock, run func(time.Duration), did *s
 		go func() {
 			ended <- c.steer(ctx, time.Second,
 				func() (clock.Millis, bool) { return c.WallOffset(), !did.silent.Load() },
+				did.idle.Load,
 				func(_ context.Context, to clock.Millis) {
 					did.steps.Add(1)
 					if !did.failing.Load() {
@@ -100,6 +101,7 @@ func steering(t *testing.T, f func(c *testClock, run func(time.Duration), did *s
 type steered struct {
 	steps, ahead    atomic.Int64
 	silent, failing atomic.Bool // no majority answers; steps fail
+	idle            atomic.Bool // nothing is held
 }
 
 func TestSteerStepsOnce(t *testing.T) {
@@ -111,6 +113,23 @@ func TestSteerStepsOnce(t *testing.T) {
 		}
 		if off := c.WallOffset(); off < -1 || off > 1 {
 			t.Errorf("%d ms from the wall clock after the step", off)
+		}
+	})
+}
+
+// A cluster that holds nothing is set right at once, and not for milliseconds.
+func TestSteerStepsIdleCluster(t *testing.T) {
+	steering(t, func(c *testClock, run func(time.Duration), did *steered) {
+		did.idle.Store(true)
+		c.wall.Add(600)
+		run(3 * time.Second)
+		if off := c.WallOffset(); did.steps.Load() != 1 || off < -1 || off > 1 {
+			t.Errorf("%d steps, %d ms from the wall clock, want 1 and none", did.steps.Load(), off)
+		}
+		c.wall.Add(40)
+		run(3 * time.Second)
+		if did.steps.Load() != 1 {
+			t.Errorf("a step for 40 ms")
 		}
 	})
 }

@@ -117,6 +117,7 @@ type Node struct {
 	peers    Peers
 
 	leading   atomic.Bool   // the term is established: barrier applied, proposals flow
+	current   atomic.Bool   // the replica has caught up with this leader
 	elections atomic.Uint64 // leader changes seen
 	lag       atomic.Int64  // of the cluster clock behind the median, while leading
 	closed    atomic.Bool
@@ -252,6 +253,7 @@ func (n *Node) Run(ctx context.Context, peers Peers) error {
 	g.Go(func() error { return n.members.Run(gctx) })
 	g.Go(func() error { return n.loop.Run(gctx, n.raft, n.lead) })
 	g.Go(func() error { return n.watchLeader(gctx) })
+	g.Go(func() error { return n.stayCurrent(gctx) })
 	if n.cfg.TLS != nil {
 		// Connections of raft last: a peer whose authority is no longer believed
 		// would stay.
@@ -330,6 +332,9 @@ func (n *Node) found(ctx context.Context) error {
 	var version uint64
 	n.replica.Query(func(m *fsm.Machine) { id, version = m.ClusterID(), m.PolicyVersion() })
 	for _, c := range n.cfg.lacking(id, version) {
+		if _, ok := c.(fsm.Step); ok {
+			c = fsm.Step{To: n.cfg.Clocks.Wall()} // as it is by now: the identity took a while
+		}
 		applied, err := n.proposer.Propose(ctx, c)
 		if err = errors.Join(err, applied.Err); err != nil {
 			return fmt.Errorf("%T: %w", c, err)
@@ -374,8 +379,16 @@ func (n *Node) steer(ctx context.Context) error {
 			}
 			return lag, ok
 		},
+		func() (idle bool) {
+			n.replica.Query(func(m *fsm.Machine) { idle = m.Idle() })
+			return idle
+		},
 		func(ctx context.Context, to clock.Millis) {
-			n.log.Warn("cluster clock steps forward", "from", int64(n.clock.Now()), "to", int64(to))
+			level, now := slog.LevelWarn, n.clock.Now()
+			if to-now <= stepBeyond {
+				level = slog.LevelInfo
+			}
+			n.log.Log(ctx, level, "cluster clock steps forward", "from", int64(now), "to", int64(to))
 			if _, err := n.Propose(ctx, fsm.Step{To: to}); err != nil && ctx.Err() == nil {
 				n.log.Warn("clock not stepped, will try again", "err", err)
 			}

@@ -188,6 +188,9 @@ func (n *Node) Ready() error {
 	} else if l.Address == "" { // nothing could be forwarded to it
 		return errNowhere
 	}
+	if !n.current.Load() {
+		return errBehind
+	}
 	if commit, applied := n.raft.CommitIndex(), n.raft.AppliedIndex(); commit > applied+readyLag {
 		return fmt.Errorf("%w: %d entries to apply", errBehind, commit-applied)
 	}
