@@ -122,7 +122,7 @@ const (
 	// requestsAhead is how many requests may be under way at once. With one, what
 	// arrives just after it was sent waits for two log entries; with many, requests
 	// are small.
-	requestsAhead = 4
+	requestsAhead = 2
 	// maxRelayed and maxRelayedBytes seal a request.
 	maxRelayed      = 1024
 	maxRelayedBytes = MaxMessage / 2
