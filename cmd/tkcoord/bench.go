@@ -30,14 +30,16 @@ func newBenchCommand(a *cli) *cobra.Command {
 		Args:    wantArgs(0, 0, ""),
 		Long: `Starts a cluster of node processes on loopback with data in a temporary
 directory, puts load on it and prints a table: budget grants with 100 budgets per
-exchange, single-budget exchanges, exchanges with few and with many known holders,
-and the time until something new is granted after the leader is killed. Where etcd
-is installed, as many etcd processes do one durable put per grant in the same run,
-in turns, so that the ratio is the result.
+exchange, single-budget exchanges, checks of the public contract one by one, in
+batches of 100 keys and of a leased policy, exchanges with few and with many known
+holders, and the time until something new is granted after the leader is killed.
+Where etcd is installed, as many etcd processes do one durable put per grant in the
+same run, in turns, so that the ratio is the result.
 
 Every grant is replicated and synced. Nothing but this machine is touched.`,
 		Example: `  tkcoord bench
   tkcoord bench --only grants,exchanges,etcd --duration 10s --json bench.json
+  tkcoord bench --only checks,checkmany,leased
   tkcoord bench --only failover --kills 10`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(); err != nil {

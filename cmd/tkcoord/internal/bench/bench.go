@@ -1,6 +1,6 @@
 // Package bench measures a cluster of three real node processes: grants,
-// exchanges, the cost of many holders, and failovers, beside etcd doing one
-// durable put per grant where it is installed.
+// exchanges, checks of the public contract, the cost of many holders, and
+// failovers, beside etcd doing one durable put per grant where it is installed.
 //
 // Everything that is compared runs in the same run, in turns, since machines
 // differ and shared ones change from minute to minute.
@@ -54,7 +54,7 @@ type Report struct {
 }
 
 // Measurements in the order in which they run.
-var Measurements = []string{"grants", "exchanges", "etcd", "holders", "failover"}
+var Measurements = []string{"grants", "exchanges", "checks", "checkmany", "leased", "etcd", "holders", "failover"}
 
 // Run makes the measurements. The report is complete as far as it got when an
 // error is returned.
@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		Go: runtime.Version(), Nodes: c.Nodes, Duration: c.Duration.String(),
 	}
 	var err error
-	if c.wants("grants") || c.wants("exchanges") || c.wants("etcd") {
+	if c.wants("grants") || c.wants("exchanges") || c.wants("etcd") || c.wants("checks") || c.wants("checkmany") || c.wants("leased") {
 		err = c.throughput(ctx, r)
 	}
 	if err == nil && c.wants("holders") {
@@ -102,7 +102,18 @@ const (
 	measuredWindow = time.Hour
 )
 
-// throughput compares grants and exchanges with etcd's puts, round by round.
+// Loads of checks, by the name of the measurement.
+var checkings = []struct {
+	name string
+	checking
+	row, unit, note string
+}{
+	{"checks", checking{strictPolicy, checkCallers, 1}, "strict checks", "checks/s", "gcra, callers at all nodes"},
+	{"checkmany", checking{strictPolicy, batchCallers, keysPerBatch}, "strict checks in batches", "keys/s", "gcra, CheckMany of 100 keys, callers at all nodes"},
+	{"leased", checking{leasedPolicy, checkCallers, 1}, "leased checks", "checks/s", "twoTier, batch 10000, callers at all nodes"},
+}
+
+// throughput compares grants, exchanges and checks with etcd's puts, round by round.
 func (c *Config) throughput(ctx context.Context, r *Report) error {
 	cl, err := startCluster(ctx, c, "throughput")
 	if err != nil {
@@ -120,6 +131,7 @@ func (c *Config) throughput(ctx context.Context, r *Report) error {
 		}
 	}
 	var grants, singles, puts []sample
+	checked := make([][]sample, len(checkings))
 	for round := range c.Rounds {
 		c.say("round %d of %d", round+1, c.Rounds)
 		if c.wants("grants") {
@@ -135,6 +147,16 @@ func (c *Config) throughput(ctx context.Context, r *Report) error {
 				return fmt.Errorf("exchanges: %w", err)
 			}
 			singles = append(singles, s)
+		}
+		for i, m := range checkings {
+			if !c.wants(m.name) {
+				continue
+			}
+			s, err := cl.checks(ctx, m.checking, c.Duration)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			checked[i] = append(checked[i], s)
 		}
 		if etcd != nil {
 			s, err := etcd.load(ctx, etcdCallers, c.Duration)
@@ -159,6 +181,12 @@ func (c *Config) throughput(ctx context.Context, r *Report) error {
 		m := middle(singles)
 		r.Rows = append(r.Rows, m.row("single-budget exchanges", "exchanges/s", 1,
 			fmt.Sprintf("%d callers%s", singleCallers, ratio(m.rate(), put))))
+	}
+	for i, m := range checkings {
+		if len(checked[i]) > 0 {
+			s := middle(checked[i])
+			r.Rows = append(r.Rows, s.row(m.row, m.unit, m.keys, fmt.Sprintf("%d callers, %s%s", m.callers, m.note, ratio(s.rate()*float64(m.keys), put))))
+		}
 	}
 	return nil
 }

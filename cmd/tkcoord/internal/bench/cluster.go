@@ -32,7 +32,7 @@ func startCluster(ctx context.Context, c *Config, name string) (_ *cluster, err 
 		return nil, err
 	}
 	policies := filepath.Join(dir, "policies.yaml")
-	text := fmt.Sprintf("version: 1\nlimiters:\n  %s: { strategy: fixedWindow, limit: 9007199254740991, period: %d }\n", benchPolicy, measuredWindow.Milliseconds())
+	text := fmt.Sprintf("version: 1\nlimiters:\n  %s: { strategy: fixedWindow, limit: 9007199254740991, period: %d }\n%s", benchPolicy, measuredWindow.Milliseconds(), checkPolicies)
 	if err := os.WriteFile(policies, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
