@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
+	"github.com/tkcoord/tkcoord/internal/bug"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -72,14 +73,31 @@ func tell(ctx context.Context, out *tkcoordv1.Outcome) {
 
 // once asks whoever leads now.
 func (d *door) once(ctx context.Context, op *tkcoordv1.Operation, moved <-chan struct{}) (*tkcoordv1.Outcome, error) {
+	if bug.Planted(bug.LocalRead) && op.Kind == tkcoordv1.OperationKind_OPERATION_KIND_PEEK {
+		return d.read(op)
+	}
 	l, ok := d.node.Leader()
 	switch {
 	case ok && l.ID == d.node.ID():
 		return d.execute(ctx, op)
+	case ok && l.Address != "" && bug.Planted(bug.CheckTwice):
+		return d.impatient(ctx, l.Address, op, moved)
 	case ok && l.Address != "":
 		return d.relay.do(ctx, l.Address, op, moved)
 	}
 	return nil, errLeaderless
+}
+
+// impatient asks the leader again when it does not answer at once. It is a mistake,
+// see bug.CheckTwice.
+func (d *door) impatient(ctx context.Context, address string, op *tkcoordv1.Operation, moved <-chan struct{}) (*tkcoordv1.Outcome, error) {
+	short, cancel := context.WithTimeout(ctx, 2*soon)
+	defer cancel()
+	out, err := d.relay.do(short, address, op, moved)
+	if errors.Is(err, transport.ErrOutcomeUnknown) && ctx.Err() == nil {
+		return d.relay.do(ctx, address, op, moved)
+	}
+	return out, err
 }
 
 // again reports whether an operation that failed may be tried again.

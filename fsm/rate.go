@@ -3,6 +3,7 @@ package fsm
 import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 	"github.com/tkcoord/tkcoord/policy"
 	"github.com/tkcoord/tkcoord/strategy"
 )
@@ -179,6 +180,10 @@ func (m *Machine) draw(p *policyState, w *wish, need escrow.Credits) (*budget, e
 func (p *policyState) left(b *budget, live bool) escrow.Credits {
 	if !live {
 		return p.Limit
+	}
+	if bug.Planted(bug.StrictApart) {
+		taken, _ := b.Unheld()
+		return max(0, p.Limit-taken)
 	}
 	return max(0, p.Limit-b.Out())
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // Restore reads a snapshot and returns the machine that wrote it. The result is
@@ -41,6 +43,13 @@ func Restore(r io.Reader) (*Machine, error) {
 	}
 	if err := l.complete(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	switch {
+	case bug.Planted(bug.DebitForgotten):
+		l.m.meters.editAll(func(x *meter) { x.Served = 0 })
+	case bug.Planted(bug.SlotForgotten):
+		l.m.slots.editAll(func(s *slotLease) { s.end = 0 })
+		l.m.endings.rebuild(l.m.slots)
 	}
 	return l.m, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/internal/bug"
 )
 
 // SlotTTL is how long a slot is held after its Admit, and after each Heartbeat
@@ -115,7 +116,7 @@ func (m *Machine) heartbeat(r *reader, results bool) (Result, error) {
 		id := r.leaseID()
 		fence, s := m.lookUp(id)
 		live := s != nil && m.names[s.guard] != ""
-		if live && s.end != m.now+SlotTTL {
+		if live && !bug.Planted(bug.SlotNotKept) && s.end != m.now+SlotTTL {
 			s.end = m.now + SlotTTL
 			m.endings.push(ending{s.end, fence}, m.slots)
 		}
@@ -140,6 +141,10 @@ func (m *Machine) heartbeat(r *reader, results bool) (Result, error) {
 func (m *Machine) reclaim() {
 	for _, e := range m.endings.due(m.now) {
 		if s := m.slots.edit(m.slotKey(e.fence)); s != nil && s.end == e.at {
+			if bug.Planted(bug.SlotRevived) {
+				m.guardOf(s).inflight--
+				continue
+			}
 			m.free(e.fence, s, true)
 		}
 	}

@@ -23,4 +23,12 @@ const (
 	ReturnEarly  Name = "return-early"  // an edge reports credits as returned before it takes them away
 	NoStretch    Name = "no-stretch"    // a step of the clock ends windows with credits out
 	SameHolder   Name = "same-holder"   // an edge that starts again is the holder that it was
+
+	LocalRead      Name = "local-read"      // a peek is answered by any node from what it has applied
+	CheckTwice     Name = "check-twice"     // a call that was passed on and takes long is passed on again
+	StrictApart    Name = "strict-apart"    // strict checks do not see what edges have been granted
+	SlotNotKept    Name = "slot-not-kept"   // a heartbeat is answered and keeps no slot
+	SlotRevived    Name = "slot-revived"    // a heartbeat brings a slot back that had ended
+	SlotForgotten  Name = "slot-forgotten"  // a restored replica has lost the slots
+	DebitForgotten Name = "debit-forgotten" // a restored replica has lost what meters counted
 )

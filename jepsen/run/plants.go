@@ -48,5 +48,12 @@ func Plants() []Plant {
 		plant(bug.NoStretch, "a step of the clock ends windows with credits out", "I1 owner", "returns", nil, "clock-step"),
 		plant(bug.SameHolder, "an edge that starts again is the holder that it was", "I1 limit", "returns", nil, "edge-crash"),
 		plant(bug.ReturnEarly, "an edge reports credits as returned before it takes them away", "I1 limit", "returns", nil),
+		plant(bug.LocalRead, "a peek is answered by any node from what it has applied", "P3 order", "strict", nil),
+		plant(bug.CheckTwice, "a call that was passed on and takes long is passed on again", "P1 decided", "strict", nil),
+		plant(bug.StrictApart, "strict checks do not see what edges have been granted", "P2 limits", "mixed", nil),
+		plant(bug.SlotNotKept, "a heartbeat is answered and keeps no slot", "P5 slots", "slots", nil),
+		plant(bug.SlotRevived, "a heartbeat brings a slot back that had ended", "P5 slots", "slots", nil),
+		plant(bug.SlotForgotten, "a restored replica has lost the slots", "I9 replicas", "slots", func(s *Scenario) { s.Compact = true }, "kill-minority"),
+		plant(bug.DebitForgotten, "a restored replica has lost what meters counted", "I9 replicas", "debits", func(s *Scenario) { s.Compact = true }, "kill-minority"),
 	}
 }

@@ -163,6 +163,9 @@ func CI() []Scenario {
 		make("operators", "churn", func(s *Scenario) { s.TLS = true }, "restart-rolling", "leader-transfer"),
 		make("limits", "limits", nil, "kill-minority", "edge-crash"),
 		make("snapshots", "zipf", func(s *Scenario) { s.Compact = true }, "snapshot-storm"),
+		make("strict", "strict", nil, "kill-leader", "partition-leader"),
+		make("slots", "slots", drift, "pause-leader-long", "clock-drift"),
+		make("mixed", "mixed", nil, "restart-rolling"),
 		make("packets", "boundaries", func(s *Scenario) { s.Netns = true }, "link-loss", "link-reorder+partition-mute", "link-duplicate"),
 	}
 }

@@ -14,6 +14,8 @@ const (
 	lookEvery = 10 * time.Millisecond
 	// beatEvery is how often it keeps the slot, well before it ends.
 	beatEvery = 600 * time.Millisecond
+	// lateBeat is how long after its end a slot is asked for once more, some times.
+	lateBeat = 300 * time.Millisecond
 	// longestHold is above the time to live of a slot, so that some depend on
 	// heartbeats.
 	longestHold = 3 * time.Second
@@ -62,10 +64,14 @@ func (h *hold) work(ctx context.Context) {
 	if h.First != 0 {
 		h.record.Hold(h.Held)
 	}
+	if !h.mine() && beats == (end%2 == 0) { // too late: what is gone stays gone
+		wait(ctx, lateBeat)
+		h.keep()
+	}
 	if !h.Left {
 		h.call(history.Public{Method: history.Release, Keys: []string{h.Lease}, Dropped: end == 2})
 	}
-	if end == 3 { // what is gone stays gone
+	if end == 3 { // as is what was given back
 		h.keep()
 	}
 }
