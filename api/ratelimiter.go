@@ -119,7 +119,10 @@ func local(p *policy.Policy) bool {
 func (r *RateLimiter) failed(ctx context.Context, e *entry, op *tkcoordv1.Operation, err error) ([]*throttlekitv1.Decision, error) {
 	public := r.status(err)
 	switch status.Code(public) {
-	case codes.NotFound, codes.Unimplemented, codes.InvalidArgument, codes.ResourceExhausted:
+	case codes.NotFound, codes.Unimplemented, codes.InvalidArgument:
+		return nil, public
+	}
+	if reason, _ := Reason(public); reason == ReasonExhausted {
 		return nil, public
 	}
 	if e == nil || !supports(&e.Policy, op.Kind) || errors.Is(ctx.Err(), context.Canceled) {
