@@ -46,6 +46,8 @@ func (f *Fleet) Reserve(ctx context.Context, req *throttlekitv1.ReserveRequest) 
 func (f *Fleet) precheck(op *tkcoordv1.Operation, axis throttlekitv1.Axis) error {
 	_, no := f.door.catalog.now.Load().require(op)
 	switch {
+	case axis == throttlekitv1.Axis_AXIS_CONCURRENCY && no != nil && f.door.node.Ready() != nil:
+		return publicStatus(errNotServing, f.log) // the replica may not have heard of the policy
 	case axis == throttlekitv1.Axis_AXIS_CONCURRENCY && no != nil:
 		return no // the contract wants to hear that first
 	case axis == throttlekitv1.Axis_AXIS_CONCURRENCY:

@@ -227,6 +227,17 @@ func (s *Server) served() []string {
 	return all
 }
 
+// withoutFleet reports whether no policy is federated, so that Fleet is not served.
+// That is said only by a node that is ready: before, its replica may not have heard
+// of one, and the leader has the last word.
+func (s *Server) withoutFleet() bool {
+	if s.catalog.now.Load().leases || s.node.Ready() != nil {
+		return false
+	}
+	s.catalog.refresh() // it may lag behind the replica
+	return !s.catalog.now.Load().leases
+}
+
 func (s *Server) observe(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if s.cfg.Observe == nil {
 		return next(ctx, req)
@@ -261,7 +272,7 @@ func (s *Server) permit(ctx context.Context, method string) error {
 			return status.Error(codes.PermissionDenied, "only nodes of this cluster may call this service")
 		}
 	case throttlekitv1.Fleet_ServiceDesc.ServiceName:
-		if !s.catalog.now.Load().leases {
+		if s.withoutFleet() {
 			return errNoFleet
 		}
 		return s.fleet.permit(ctx)
