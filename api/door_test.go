@@ -260,7 +260,7 @@ func TestBounds(t *testing.T) {
 			_, err := n.rate().Release(t.Context(), &throttlekitv1.ReleaseRequest{LeaseId: long})
 			return err
 		}, codes.OK, ""},
-		{"keys that fill more than an entry", checkMany("window", distinct(1000)...), codes.InvalidArgument, "command of "},
+		{"keys that fill more than an entry", checkMany("window", distinct(1000)...), codes.InvalidArgument, "keys: got 1024000 bytes in all, want at most 524288"},
 	} {
 		err := c.call()
 		if s := status.Convert(err); s.Code() != c.code || !strings.HasPrefix(s.Message(), c.text) {

@@ -285,7 +285,9 @@ func bounded(op *tkcoordv1.Operation) error {
 	if len(op.Keys) > fsm.MaxCheckKeys {
 		return tooMany("keys", len(op.Keys), fsm.MaxCheckKeys)
 	}
+	bytes := 0
 	for i, key := range op.Keys {
+		bytes += len(key)
 		if len(key) > fsm.MaxKeyLen {
 			field := "key"
 			if op.Kind == tkcoordv1.OperationKind_OPERATION_KIND_CHECK_MANY {
@@ -293,6 +295,9 @@ func bounded(op *tkcoordv1.Operation) error {
 			}
 			return &fsm.FieldError{Field: field, Value: fmt.Sprintf("%d bytes", len(key)), Want: fmt.Sprintf("at most %d", fsm.MaxKeyLen)}
 		}
+	}
+	if bytes > fsm.MaxEntryBytes { // it would not fit into a log entry, nor perhaps into a request to the leader
+		return &fsm.FieldError{Field: "keys", Value: fmt.Sprintf("%d bytes in all", bytes), Want: fmt.Sprintf("at most %d", fsm.MaxEntryBytes)}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
+	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -123,8 +124,12 @@ const (
 	// arrives just after it was sent waits for two log entries; with many, requests
 	// are small.
 	requestsAhead = 2
-	// maxRelayed and maxRelayedBytes seal a request.
+	// maxRelayed operations, with maxRelayedKeys keys and maxRelayedBytes, seal a
+	// request. Short keys have answers that are longer than they are: without a bound
+	// on their number the answer could be more than a message may be, and the stream
+	// would break.
 	maxRelayed      = 1024
+	maxRelayedKeys  = 4 * fsm.MaxCheckKeys
 	maxRelayedBytes = MaxMessage / 2
 	// maxWaiting errands wait for their turn. More are refused.
 	maxWaiting = 16_384
@@ -230,14 +235,14 @@ func (l *line) send(ctx context.Context, stream tkcoordv1.Relay_RunClient) {
 func (l *line) take() *tkcoordv1.RunRequest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, size := 0, 0
+	n, keys, size := 0, 0, 0
 	var latest time.Time
 	for _, e := range l.waiting {
-		s := proto.Size(e.op)
-		if n == maxRelayed || n > 0 && size+s > maxRelayedBytes {
+		k, s := len(e.op.Keys), proto.Size(e.op)
+		if n == maxRelayed || n > 0 && (size+s > maxRelayedBytes || keys+k > maxRelayedKeys) {
 			break
 		}
-		n, size = n+1, size+s
+		n, keys, size = n+1, keys+k, size+s
 		if e.until.After(latest) {
 			latest = e.until
 		}

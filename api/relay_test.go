@@ -8,12 +8,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
+	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/transport"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // A fakeLeader serves Relay. It gives each request to the test and answers when it
@@ -254,5 +257,51 @@ func TestVerdictOf(t *testing.T) {
 		if reason, _ := Reason(public); status.Code(public) != c.code || reason != c.f.Reason {
 			t.Errorf("%v: clients see %v with reason %q", c.f, public, reason)
 		}
+	}
+}
+
+// A request is bounded in each of three ways, so that neither it nor its answer is
+// too large for a message.
+func TestRelaySealsRequests(t *testing.T) {
+	op := func(keys, bytes int) *errand {
+		o := &tkcoordv1.Operation{Kind: tkcoordv1.OperationKind_OPERATION_KIND_CHECK_MANY}
+		for range keys {
+			o.Keys = append(o.Keys, strings.Repeat("k", bytes))
+		}
+		return &errand{op: o}
+	}
+	for _, c := range []struct {
+		name               string
+		many, keys, bytes  int
+		wantFirst, wantAll int // operations in the first request, requests
+	}{
+		{"few", 3, 1, 1, 3, 1},
+		{"operations", maxRelayed + 1, 1, 1, maxRelayed, 2},
+		{"keys", 9, fsm.MaxCheckKeys, 1, 4, 3},
+		{"bytes", 5, 400, 1000, 2, 3},
+		{"larger than a request", 2, 2000, 1000, 1, 2},
+	} {
+		l := &line{wake: make(chan struct{}, 1), sent: make(map[uint64][]*errand)}
+		for range c.many {
+			l.add(op(c.keys, c.bytes))
+		}
+		all, requests := 0, 0
+		for req := l.take(); req != nil; req = l.take() {
+			if requests == 0 && len(req.Operations) != c.wantFirst {
+				t.Errorf("%s: %d operations in the first request, want %d", c.name, len(req.Operations), c.wantFirst)
+			}
+			all, requests = all+len(req.Operations), requests+1
+		}
+		if all != c.many || requests != c.wantAll {
+			t.Errorf("%s: %d operations in %d requests, want %d in %d", c.name, all, requests, c.many, c.wantAll)
+		}
+	}
+	// An answer to the most keys, with the longest numbers, is far below the 4 MiB that
+	// clients of gRPC take.
+	res := &tkcoordv1.RunResponse{Outcomes: []*tkcoordv1.Outcome{{Decisions: repeated(maxRelayedKeys, &throttlekitv1.Decision{
+		Allowed: true, Limit: -1, Remaining: -1, ResetAt: -1, RetryAfterMs: -1,
+	})}}}
+	if size := proto.Size(res); size > 1<<20 {
+		t.Errorf("the largest answer has %d bytes", size)
 	}
 }
