@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"policy":        {"escrow", "strategy", "concurrency", "fsm/clock"},
 	"monitor":       {"strategy"},
 	"fsm":           {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
-	"edge":          {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "internal/bug"},
+	"edge":          {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "api/throttlekitv1", "internal/bug"},
 	"edge/tier":     {"edge", "escrow", "fsm/clock", "policy", "strategy"},
 	"transport":     {"fsm", "escrow", "policy", "internal/bug"},
 	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},

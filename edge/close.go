@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
-// Close stops admitting, gives everything unspent back to the coordinator with
-// the final totals, and ends the goroutines of the edge. It takes no longer than
-// CloseTimeout and reports what could not be returned: that stays counted as
-// granted until its windows end. A second call does nothing and returns the
-// same.
+// Close stops admitting, has the coordinator count what meters admitted, gives
+// everything unspent back to it with the final totals, and ends the goroutines of
+// the edge. It takes no longer than CloseTimeout and reports what could not be
+// returned: that stays counted as granted until its windows end. A second call does
+// nothing and returns the same.
 func (e *Edge) Close() error {
 	e.closing.Do(func() { e.closed = e.end(true) })
 	return e.closed
@@ -30,9 +32,12 @@ func (e *Edge) end(giveBack bool) error {
 	e.cancel()
 	e.work.Wait()
 	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.CloseTimeout)
+	defer cancel()
+	if giveBack {
+		errs = append(errs, e.flushMeters(ctx))
+	}
 	if giveBack && e.outcast.Load() == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.CloseTimeout)
-		defer cancel()
 		errs = append(errs, e.giveUp(ctx))
 	} else {
 		e.retireAll()
@@ -99,4 +104,16 @@ func (e *Edge) retireAll() int {
 		}
 	})
 	return len(e.pending)
+}
+
+// flushMeters has the cluster count what meters admitted.
+func (e *Edge) flushMeters(ctx context.Context) error {
+	e.tables.Lock()
+	meters := slices.Collect(maps.Values(e.meters))
+	e.tables.Unlock()
+	var errs []error
+	for _, m := range meters {
+		errs = append(errs, m.Flush(ctx))
+	}
+	return errors.Join(errs...)
 }

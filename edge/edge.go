@@ -27,6 +27,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
@@ -59,10 +60,14 @@ type Edge struct {
 	closing sync.Once
 	closed  error
 
-	// tables guards limiters, the writing side of their tables, and keys. It is
-	// taken after mu if both are.
+	// debit asks for a Debit once; nil where Config.Exchange leaves no way to.
+	debit func(context.Context, *throttlekitv1.DebitRequest) (*throttlekitv1.DebitResponse, error)
+
+	// tables guards limiters, the writing side of their tables, meters, and keys.
+	// It is taken after mu if both are.
 	tables     sync.Mutex
 	limiters   map[string]*Limiter
+	meters     map[string]*Meter
 	keys       int
 	evicted    uint64
 	crowdedOut uint64
@@ -99,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Edge, error) {
 	e := newEdge(cfg)
 	if e.exchange == nil {
 		e.nodes = newNodes(cfg)
-		e.exchange = e.nodes.exchange
+		e.exchange, e.debit = e.nodes.exchange, e.nodes.debit
 	}
 	if err := e.instrument(cfg.Meter); err != nil {
 		return nil, fmt.Errorf("open edge: %w", err)
@@ -118,7 +123,7 @@ func newEdge(cfg Config) *Edge {
 		now: cfg.Monotonic, onAdmit: cfg.OnAdmit, exchange: cfg.Exchange, cfg: cfg, log: cfg.Logger.With("edge", cfg.EdgeID),
 		seed: maphash.MakeSeed(), queue: queue{wake: make(chan struct{}, 1)},
 		cancel: func() {}, greeted: make(chan struct{}), halted: make(chan struct{}), metrics: func() {},
-		limiters: make(map[string]*Limiter), rates: cfg.Rates, incarnation: randomIncarnation(), hello: true,
+		limiters: make(map[string]*Limiter), meters: make(map[string]*Meter), rates: cfg.Rates, incarnation: randomIncarnation(), hello: true,
 	}
 }
 

@@ -29,6 +29,8 @@ var (
 	// ErrExhausted: a bound of the cluster is reached: keys of the policy, or
 	// holders of the budget.
 	ErrExhausted = errors.New("a bound of the cluster is reached")
+	// ErrUnsupported: the policy has no such operation: Debit is for meters only.
+	ErrUnsupported = errors.New("not an operation of this policy")
 	// ErrRefused: the cluster refused the question for a reason that this version
 	// does not know.
 	ErrRefused = errors.New("refused by the cluster")

@@ -11,13 +11,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tkcoord/tkcoord/api/throttlekitv1"
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // leaderHeader is the response metadata that names the leader's address.
@@ -86,6 +89,21 @@ func (n *nodes) exchange(ctx context.Context, req *tkcoordv1.ExchangeRequest) (*
 		n.hint(at[0])
 	}
 	return res, nil
+}
+
+// debit asks one node. The next call asks another one if this one failed to reach a
+// leader.
+func (n *nodes) debit(ctx context.Context, req *throttlekitv1.DebitRequest) (*throttlekitv1.DebitResponse, error) {
+	address, conn, err := n.pick()
+	if err != nil {
+		return nil, err
+	}
+	res, err := throttlekitv1.NewRateLimiterClient(conn).Debit(ctx, req)
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded:
+		n.failed(address, err)
+	}
+	return res, err
 }
 
 // pick returns the address to ask next, and a connection to it.

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tkcoord/tkcoord/api/throttlekitv1"
+	"github.com/tkcoord/tkcoord/edge"
 )
 
 const tiers = `version: 2
@@ -39,6 +44,7 @@ limiters:
 // together admit what the limit says.
 func TestNodesDecide(t *testing.T) {
 	c := startReal(t, 3, tiers)
+	c.knows("leased")
 	var rates []throttlekitv1.RateLimiterClient
 	for _, m := range c.members {
 		rates = append(rates, throttlekitv1.NewRateLimiterClient(dialPlain(t, m.addresses().GRPC)))
@@ -136,6 +142,19 @@ func TestNodesDecide(t *testing.T) {
 	}
 }
 
+// knows waits until every node has a policy. Before, a node leaves its checks to the
+// leader.
+func (c *realCluster) knows(policy string) {
+	c.t.Helper()
+	for _, m := range c.members {
+		within(c.t, m.id+" to have the policies", func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.proc.server.Configured(policy)
+		})
+	}
+}
+
 // applied returns the newest index that some node has applied.
 func (c *realCluster) applied() (index uint64) {
 	for _, m := range c.members {
@@ -150,6 +169,7 @@ func (c *realCluster) applied() (index uint64) {
 // and what a node held that stopped in good order can be spent elsewhere.
 func TestNodesDecideThroughFailover(t *testing.T) {
 	c := startReal(t, 3, tiers)
+	c.knows("leased")
 	lead := c.leader()
 	var other *devMember
 	for _, m := range c.members {
@@ -185,9 +205,61 @@ func TestNodesDecideThroughFailover(t *testing.T) {
 	}
 }
 
+// TestMeterOverNodes: meters of two processes stop at one budget, over the public
+// door of any node, also one that is killed meanwhile.
+func TestMeterOverNodes(t *testing.T) {
+	c := startReal(t, 3, "version: 2\nlimiters:\n  tokens:\n    tokenBudget: {budget: 1000, windowMs: 31536000000}\n")
+	var admitted atomic.Int64
+	var work sync.WaitGroup
+	for i := range 2 {
+		cfg := edge.DefaultConfig()
+		cfg.EdgeID, cfg.Logger, cfg.Patience = fmt.Sprint("edge-", i), slog.New(slog.DiscardHandler), 10*time.Second
+		for _, m := range c.members {
+			cfg.Addresses = append(cfg.Addresses, m.addresses().GRPC)
+		}
+		e, err := edge.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		m := e.Meter("tokens")
+		if err := m.SetBatch(edge.MeterBatch{Size: 10, MaxAge: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		work.Go(func() {
+			for {
+				d, err := m.Debit(t.Context(), "k", 3)
+				switch {
+				case errors.Is(err, edge.ErrUnavailable):
+					continue // it may have been counted
+				case err != nil:
+					t.Error(err)
+					return
+				case !d.Allowed:
+					return
+				}
+				admitted.Add(3)
+			}
+		})
+	}
+	within(t, "some of the budget to be used", func() bool { return admitted.Load() > 300 })
+	lead := c.leader()
+	if err := c.kill(lead); err != nil {
+		t.Fatal(err)
+	}
+	work.Wait()
+	if n := admitted.Load(); n > 1000+2*9+2 || n < 900 {
+		t.Errorf("%d admitted of 1000 in batches of 10", n)
+	}
+	if err := c.start(lead); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestNodeGivesBack: a node that stops in good order gives its credits back.
 func TestNodeGivesBack(t *testing.T) {
 	c := startReal(t, 3, tiers)
+	c.knows("leased")
 	m := c.members[0]
 	at := throttlekitv1.NewRateLimiterClient(dialPlain(t, m.addresses().GRPC))
 	if res, err := at.Check(t.Context(), &throttlekitv1.CheckRequest{Policy: "leased", Key: "a"}); err != nil || !res.Decision.Allowed {
