@@ -98,15 +98,7 @@ func (r *RateLimiter) decide(ctx context.Context, e *entry, op *tkcoordv1.Operat
 	}
 	ctx, cancel, _ := patience(ctx)
 	defer cancel()
-	all := make([]*throttlekitv1.Decision, len(op.Keys))
-	for i, key := range op.Keys {
-		d, err := r.tier.Check(ctx, &e.Policy, key, op.Amount)
-		if err != nil {
-			return nil, err
-		}
-		all[i] = wireDecision(&d)
-	}
-	return all, nil
+	return checkHere(ctx, r.tier, &e.Policy, op.Keys, op.Amount)
 }
 
 // local reports whether a policy lets nodes decide checks by themselves.
