@@ -108,9 +108,9 @@ var checkings = []struct {
 	checking
 	row, unit, note string
 }{
-	{"checks", checking{strictPolicy, checkCallers, 1}, "strict checks", "checks/s", "gcra, callers at all nodes"},
-	{"checkmany", checking{strictPolicy, batchCallers, keysPerBatch}, "strict checks in batches", "keys/s", "gcra, CheckMany of 100 keys, callers at all nodes"},
-	{"leased", checking{leasedPolicy, checkCallers, 1}, "leased checks", "checks/s", "twoTier, batch 10000, callers at all nodes"},
+	{"checks", checking{strictPolicy, checkCallers, 1, strictKeys, 1}, "strict checks", "checks/s", "gcra, callers at all nodes"},
+	{"checkmany", checking{strictPolicy, batchCallers, keysPerBatch, strictKeys, 1}, "strict checks in batches", "keys/s", "gcra, CheckMany of 100 keys, callers at all nodes"},
+	{"leased", checking{leasedPolicy, checkCallers, 1, leasedKeys, leasedKeys}, "leased checks", "checks/s", "twoTier, 200 keys, batch 10000, callers at all nodes"},
 }
 
 // throughput compares grants, exchanges and checks with etcd's puts, round by round.

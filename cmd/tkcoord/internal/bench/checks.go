@@ -20,6 +20,8 @@ const (
 	checkCallers  = 64
 	batchCallers  = 16
 	keysPerBatch  = 100
+	strictKeys    = checkCallers * keysPerCaller
+	leasedKeys    = 200
 	checkPolicies = `  strict: { strategy: gcra, limit: 1000000000, period: 1s, burst: 1000000000 }
   leased:
     strategy: fixedWindow
@@ -35,6 +37,8 @@ type checking struct {
 	policy  string
 	callers int
 	keys    int // of each call: above 1 it is CheckMany
+	spread  int // keys that callers take in turn
+	warm    int // calls of each caller before the measurement
 }
 
 var errDenied = errors.New("a check was denied")
@@ -54,13 +58,18 @@ func (cl *cluster) checks(ctx context.Context, l checking, duration time.Duratio
 		defer conn.Close()
 		clients = append(clients, throttlekitv1.NewRateLimiterClient(conn))
 	}
-	if err := l.drive(ctx, clients, func(int, time.Duration) bool { return false }); err != nil { // so that connections and keys are there
+	called := make([]int, len(clients))
+	err := l.drive(ctx, clients, func(caller int, _ time.Duration) bool { // so that connections, keys and leases are there
+		called[caller]++
+		return called[caller] < l.warm
+	})
+	if err != nil {
 		return sample{}, err
 	}
 	var s sample
 	begin, cpu := time.Now(), cl.cpu()
 	took := make([][]time.Duration, len(clients))
-	err := l.drive(ctx, clients, func(caller int, d time.Duration) bool {
+	err = l.drive(ctx, clients, func(caller int, d time.Duration) bool {
 		took[caller] = append(took[caller], d)
 		return time.Since(begin) < duration
 	})
@@ -104,7 +113,7 @@ func (l checking) drive(ctx context.Context, clients []throttlekitv1.RateLimiter
 
 func (l checking) call(ctx context.Context, c throttlekitv1.RateLimiterClient, n int) error {
 	if l.keys == 1 {
-		res, err := c.Check(ctx, &throttlekitv1.CheckRequest{Policy: l.policy, Key: checkKey(n)})
+		res, err := c.Check(ctx, &throttlekitv1.CheckRequest{Policy: l.policy, Key: l.key(n)})
 		if err == nil && !res.Decision.Allowed {
 			return errDenied
 		}
@@ -112,7 +121,7 @@ func (l checking) call(ctx context.Context, c throttlekitv1.RateLimiterClient, n
 	}
 	req := &throttlekitv1.CheckManyRequest{Policy: l.policy}
 	for i := range l.keys {
-		req.Keys = append(req.Keys, checkKey(n+i))
+		req.Keys = append(req.Keys, l.key(n+i))
 	}
 	res, err := c.CheckMany(ctx, req)
 	for _, d := range res.GetDecisions() {
@@ -123,5 +132,5 @@ func (l checking) call(ctx context.Context, c throttlekitv1.RateLimiterClient, n
 	return err
 }
 
-// checkKey is one of the keys that callers take in turn.
-func checkKey(n int) string { return fmt.Sprintf("tenant-%05d", n%(checkCallers*keysPerCaller)) }
+// key is one of the keys that callers take in turn.
+func (l checking) key(n int) string { return fmt.Sprintf("tenant-%05d", n%l.spread) }
