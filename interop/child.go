@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -26,7 +27,7 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 	var out, all bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &tee{&out, &all}, &all
 	if err := cmd.Run(); err != nil {
-		return out.Bytes(), fmt.Errorf("%s: %w: %s", cmd.Args[0], err, tail(all.Bytes()))
+		return out.Bytes(), fmt.Errorf("%s: %w %s", filepath.Base(cmd.Args[0]), err, tail(all.Bytes()))
 	}
 	return out.Bytes(), nil
 }

@@ -120,7 +120,10 @@ func (t *tally) budget(calls []*call, counter bool) {
 		}
 	}
 	slices.Sort(ends)
-	if windows := len(slices.Compact(ends)); windows != 1 && !movingReset(t.policy) {
+	switch windows := len(slices.Compact(ends)); {
+	case windows == 0:
+		t.fail("no call was answered")
+	case windows > 1 && !movingReset(t.policy):
 		t.fail("%d windows, want 1: run it again, an hour has ended", windows)
 	}
 	if t.admitted > t.limit {

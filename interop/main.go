@@ -38,7 +38,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "short `names` of the clients to run, with commas: sync, async, web, node, grpcurl")
 	flag.IntVar(&o.kills, "kills", 2, "how `often` the leader is killed")
 	flag.DurationVar(&o.limit, "limit", 3*time.Minute, "most `time` for all of it")
-	flag.DurationVar(&o.prepare, "prepare", 100*time.Second, "most `time` for building and installing")
+	flag.DurationVar(&o.prepare, "prepare", 90*time.Second, "most `time` for installing clients")
 	flag.StringVar(&o.skipped, "skipped", "", "`file` to write what was left out to, one line each")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory with the logs of nodes and suites")
 	flag.Parse()
@@ -66,6 +66,7 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	begin := time.Now()
+	told := ctx // ends with a Ctrl-C
 	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not done within %v", o.limit))
 	defer cancel()
 	dir, err := os.MkdirTemp("", "tkcoord-interop-")
@@ -73,8 +74,8 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() {
-		if err == nil && !o.keep {
-			err = os.RemoveAll(dir)
+		if (err == nil || told.Err() != nil) && !o.keep {
+			err = errors.Join(err, os.RemoveAll(dir))
 			return
 		}
 		fmt.Printf("\nlogs are in %s\n", dir)
@@ -87,9 +88,7 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 
 	fmt.Println("building tkcoord and installing clients")
-	preparing, done := context.WithTimeoutCause(ctx, o.prepare, fmt.Errorf("not built within %v", o.prepare))
-	t, err := prepare(preparing, dir, o.cache)
-	done()
+	t, err := prepare(ctx, dir, o.cache, o.prepare)
 	if err != nil {
 		return err
 	}

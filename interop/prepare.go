@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -33,12 +34,16 @@ func (t *tools) lack(what string, err error) {
 }
 
 // prepare builds tkcoord into dir and installs the clients into cache, each in the
-// versions that this directory pins. Only what is ours must succeed.
-func prepare(ctx context.Context, dir, cache string) (*tools, error) {
+// versions that this directory pins. Only what is ours must succeed; the clients
+// get at most so much time.
+func prepare(ctx context.Context, dir, cache string, most time.Duration) (*tools, error) {
 	t := &tools{tkcoord: filepath.Join(dir, "tkcoord"), missing: make(map[string]string)}
 	var g errgroup.Group
+	ours := ctx
+	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("not done within %v", most))
+	defer cancel()
 	g.Go(func() error {
-		_, err := output(command(ctx, "", "go", "build", "-o", t.tkcoord, "./cmd/tkcoord"))
+		_, err := output(command(ours, "", "go", "build", "-o", t.tkcoord, "./cmd/tkcoord"))
 		return err
 	})
 	g.Go(func() error { t.installPython(ctx, cache); return nil })
@@ -68,7 +73,7 @@ func kept(ctx context.Context, cache, name string, files []string, make func(dir
 	}
 	if err := make(dir); err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("not done in time: %w", err)
+			err = context.Cause(ctx)
 		}
 		return "", err
 	}

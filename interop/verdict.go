@@ -120,9 +120,13 @@ func (v *verdict) judgeCases(s *suite, outages []outage) {
 		tc := &s.cases[i]
 		v.cases++
 		settled, wrong := 0, false
-		for k, calls := range passes {
-			if k.name != tc.Name || s.job.Mode == failover && !tc.whole(calls) {
-				continue // or it was told to stop in the middle
+		for number := 0; ; number++ {
+			calls := passes[passKey{tc.Name, number}]
+			if calls == nil {
+				break
+			}
+			if s.job.Mode == failover && !tc.whole(calls) {
+				continue // it was told to stop in the middle
 			}
 			switch err := tc.judgePass(calls, outages); {
 			case err == nil:
@@ -132,8 +136,10 @@ func (v *verdict) judgeCases(s *suite, outages []outage) {
 				}
 			case errors.Is(err, errUnsettled), errors.Is(err, errInterrupted):
 			default:
+				if !wrong { // the others will say the same
+					v.fail("%s: %v", tc.Name, err)
+				}
 				wrong = true
-				v.fail("%s: %v", tc.Name, err)
 			}
 		}
 		switch {
