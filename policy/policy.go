@@ -77,8 +77,8 @@ type Tier struct {
 	// LowWater is how many credits are left when a node asks for more before it
 	// needs them, in [0, escrow.MaxCredits]. 0 asks only when they are gone.
 	LowWater float64
-	// WindowCoupled lets credits die with the window they came from. Without it
-	// they outlive it, and n nodes can admit n*(Batch-1) above the limit.
+	// WindowCoupled lets credits die once the ResetAt of the newest reply has
+	// passed. With a Ledger they always die with their window.
 	WindowCoupled bool
 	// ReturnIdleAfter is how long a key is unused before a node gives its credits
 	// up, in [0, escrow.MaxPeriod]; 0 is never.
