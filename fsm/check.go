@@ -93,6 +93,9 @@ func (m *Machine) checkPolicy(name string, p *policyState) error {
 	case (p.states != 0) != (hasStates && !p.deleted) || (p.guard != nil) != (guarded && !p.deleted):
 		return fmt.Errorf("policy %q of kind %v, deleted %v, has states %d and guard %+v", name, p.Kind, p.deleted, p.states, p.guard)
 	}
+	if g := p.guard; g != nil && (g.limiter.Ceiling() < int64(p.Guard.MinLimit) || g.limiter.Ceiling() > int64(p.Guard.MaxLimit)) {
+		return fmt.Errorf("policy %q: limit %d is outside [%d, %d]", name, g.limiter.Ceiling(), p.Guard.MinLimit, p.Guard.MaxLimit)
+	}
 	if err := (&policyState{Policy: p.Policy}).prepare(); err != nil {
 		return fmt.Errorf("policy %q: %w", name, err)
 	}

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tkcoord/tkcoord/concurrency"
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 // transcriptEntries returns the entries of all transcripts, as seeds.
@@ -46,15 +48,35 @@ func transcriptEntries(t testing.TB) [][]byte {
 // populated returns a machine with something of everything.
 func populated(t testing.TB) *Machine {
 	j := &journal{t: t, m: New(), now: 1000}
-	j.apply(Genesis{ClusterID: "c", Settings: tight()}, Policies{Put: []policy.Policy{
+	s := tight()
+	s.MaxBudgets = 30
+	j.apply(Genesis{ClusterID: "c", Settings: s}, Policies{Put: []policy.Policy{
 		fixed("api", 100, 100), fixed("gone", 5, 100),
 		{Name: "month", Strategy: policy.Quota, Limit: 7, MaxKeys: 2, Cadence: escrow.Cadence{Kind: escrow.CalendarMonth}},
+		rated("rate", strategy.Params{Name: strategy.GCRA, Limit: 1, Period: 1000, Burst: 3}),
+		rated("past", strategy.Params{Name: strategy.SlidingWindow, Limit: 9, Period: 1000, Buckets: 4}),
+		{Name: "tokens", Kind: policy.Meter, Meter: policy.TokenBudget, Limit: 9, MaxKeys: 9, Cadence: escrow.Cadence{Kind: escrow.Fixed, Period: 5000}},
+		{Name: "guard", Kind: policy.Guarded, MaxKeys: 9, Guard: concurrency.DefaultConfig()},
 	}})
+	fed := fixed("fed", 9, 5000)
+	fed.Kind, fed.Batch = policy.Federated, 3
+	orphan := rated("orphan", strategy.Params{Name: strategy.GCRA, Limit: 1, Period: 1e6, Burst: 3})
+	j.apply(Policies{Put: []policy.Policy{fed, orphan}})
 	for e := range 3 {
 		j.now += 20
 		j.apply(&Exchange{EdgeID: fmt.Sprint("e", e), Incarnation: 1, Seq: 1, Asks: []Ask{
 			{Policy: "api", Key: "k", Need: 5, Want: 20}, {Policy: "month", Key: fmt.Sprint(e), Need: 1, Want: 1}, {Policy: "gone", Key: "k", Need: 1, Want: 1},
 		}})
+	}
+	j.apply(&Reserve{Policy: "fed", Key: "k", Wants: 2}, &Check{Policy: "fed", Keys: []string{"k"}, Cost: 3},
+		&Check{Policy: "rate", Keys: []string{"k", "l"}, Cost: 1}, &Check{Policy: "past", Keys: []string{"k"}, Cost: 2}, &Debit{Policy: "tokens", Key: "k", Tokens: 5},
+		&Check{Policy: "orphan", Keys: []string{"k"}, Cost: 1}, Policies{Delete: []string{"orphan"}})
+	for n := range 3 {
+		a := j.apply(&Admit{Policy: "guard", Key: "k", Nonce: [16]byte{byte(n)}}).Results[0].Admission
+		j.now += 5
+		if n == 0 {
+			j.apply(&Release{LeaseID: a.LeaseID})
+		}
 	}
 	j.apply(Policies{Delete: []string{"gone"}}, Alarm{Kind: "clock", Node: "n1", Detail: "d"}, Step{To: 1500})
 	return j.m
@@ -158,8 +180,20 @@ func goOn(t *testing.T, m *Machine) {
 		}
 	}
 	_, policies := m.Policies()
+	var requests []Command
 	for _, p := range policies[:min(len(policies), 100)] {
 		x.Asks = append(x.Asks, Ask{Policy: p.Name, Key: "k", Need: 1, Want: 1})
+		for _, key := range []string{"k", "new"} {
+			requests = append(requests, &Check{Policy: p.Name, Keys: []string{key, key}, Cost: 2}, &Reserve{Policy: p.Name, Key: key, Wants: 2},
+				&Debit{Policy: p.Name, Key: key, Tokens: 2}, &Admit{Policy: p.Name, Key: key})
+			_, _ = m.Peek(p.Name, key, m.now) // it must not panic
+			_, _ = m.Forecast(p.Name, key, 2, m.now)
+		}
+	}
+	for s := range m.Freeze().Slots {
+		if len(requests) < 1000 {
+			requests = append(requests, &Heartbeat{LeaseIDs: []string{s.LeaseID, s.LeaseID}}, &Release{LeaseID: s.LeaseID})
+		}
 	}
 	stamp := m.now
 	for i := range 3 * 64 {
@@ -173,6 +207,10 @@ func goOn(t *testing.T, m *Machine) {
 			stamp = clock.MaxInstant
 		case 128:
 			b.Add(x)
+		case 2, 129:
+			for _, c := range requests {
+				b.Add(c)
+			}
 		}
 		if _, err := m.Apply(m.Index()+1, b.Seal(stamp, 1), true); err != nil {
 			t.Fatal(err)

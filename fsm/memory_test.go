@@ -32,6 +32,25 @@ func TestMemoryPerBudget(t *testing.T) {
 	}
 }
 
+// bytesPerCell is the most that a gcra cell with a key of 15 bytes may take.
+const bytesPerCell = 200
+
+func TestMemoryPerCell(t *testing.T) {
+	const cells = 200_000
+	m, heap := heapOf(func() *Machine {
+		m := requestMachine(t)
+		warm(t, m, "gcra", cells)
+		m.slab = nil
+		return m
+	})
+	got := heap / cells
+	t.Logf("%d bytes each", got)
+	if got > bytesPerCell {
+		t.Errorf("%d cells take %d bytes each, want at most %d", cells, got, bytesPerCell)
+	}
+	runtime.KeepAlive(m)
+}
+
 // BenchmarkMemory: a million budgets. The time is that of making them.
 func BenchmarkMemory(b *testing.B) {
 	const budgets = 1_000_000

@@ -9,6 +9,7 @@ import (
 	"testing/iotest"
 
 	"github.com/tkcoord/tkcoord/escrow"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 // TestRestoreRefusesDamage: a flipped bit or a missing end is noticed wherever it
@@ -48,6 +49,10 @@ func TestRestoreChecksContent(t *testing.T) {
 	budgetOf := func(m *Machine, name, key string) *budget {
 		return m.budgets.edit(m.budgetKey(m.policies.get([]byte(name)).id, []byte(key)))
 	}
+	cellOf := func(m *Machine) *strategy.State {
+		return &m.cells.edit(m.budgetKey(policyOf(m, "rate").states, []byte("k"))).State
+	}
+	slotOf := func(m *Machine) *slotLease { return m.slots.edit(m.slotKey(m.Fences()[0])) }
 	for _, tc := range []struct {
 		name   string
 		breaks func(*Machine)
@@ -73,6 +78,45 @@ func TestRestoreChecksContent(t *testing.T) {
 		}, "has not begun"},
 		{"an edge of the future", func(m *Machine) { m.edges.edit([]byte("e1")).seen = m.now + 1 }, "was seen at"},
 		{"an edge with a session to come", func(m *Machine) { m.edges.edit([]byte("e1")).holder = m.nextHolder }, "was never handed out"},
+		{"an index that no fence holds", func(m *Machine) { m.index = 1 << 60 }, "is above"},
+		{"one id of two things", func(m *Machine) { policyOf(m, "rate").states = policyOf(m, "tokens").states }, "is there twice"},
+		{"a strategy without states", func(m *Machine) { policyOf(m, "rate").states = 0 }, "has states 0"},
+		{"a guard that is missing", func(m *Machine) { policyOf(m, "guard").guard = nil }, "guard <nil>"},
+		{"a kind of the future", func(m *Machine) { policyOf(m, "rate").Kind = 99 }, "kind 99"},
+		{"a policy without a strategy", func(m *Machine) { policyOf(m, "rate").Rate, policyOf(m, "rate").Strategy = strategy.Params{}, "" }, "needs a strategy"},
+		{"impossible parameters", func(m *Machine) { policyOf(m, "rate").Rate.Limit = -1 }, "policy \"rate\""},
+		{"an impossible guard", func(m *Machine) { policyOf(m, "guard").Guard.MinLimit = 0 }, "minLimit"},
+		{"an estimate out of range", func(m *Machine) { policyOf(m, "guard").Guard.MinLimit, policyOf(m, "guard").Guard.InitialLimit = 9, 9 }, "is outside"},
+		{"states miscounted", func(m *Machine) { policyOf(m, "rate").Counters.states = 9 }, "counts 9 states and has 2"},
+		{"slots miscounted", func(m *Machine) { policyOf(m, "guard").guard.inflight-- }, "counts 1 slots and has 2"},
+		{"a cell of a meter", func(m *Machine) {
+			p := policyOf(m, "tokens")
+			c := &cell{*cellOf(m), p.states}
+			m.cells.put(m.budgetKey(p.states, []byte("c")), c)
+		}, "cell \"c\" of policy \"tokens\""},
+		{"a meter of a strategy", func(m *Machine) {
+			p := policyOf(m, "rate")
+			m.meters.put(m.budgetKey(p.states, []byte("x")), &meter{escrow.Meter{End: 1, Served: 1}, p.states})
+		}, "meter \"x\" of policy \"rate\""},
+		{"a cold cell", func(m *Machine) {
+			*cellOf(m) = strategy.State{}
+		}, "is cold"},
+		{"a cell of a policy to come", func(m *Machine) {
+			c := &cell{*cellOf(m), m.nextPolicy}
+			m.cells.put(m.budgetKey(m.nextPolicy, []byte("c")), c)
+		}, "was never handed out"},
+		{"a meter without a debit", func(m *Machine) {
+			m.meters.edit(m.budgetKey(policyOf(m, "tokens").states, []byte("k"))).Served = 0
+		}, "has served 0"},
+		{"a slot that has ended", func(m *Machine) { slotOf(m).end = m.now }, "is over"},
+		{"a slot that lasts too long", func(m *Machine) { slotOf(m).end = m.now + SlotTTL + 1 }, "lasts too long"},
+		{"a slot of the future", func(m *Machine) { slotOf(m).start = m.now + 1 }, "has not begun"},
+		{"a slot of an entry to come", func(m *Machine) {
+			s := *slotOf(m)
+			m.slots.put(m.slotKey((m.index+1)<<positionBits), &s)
+		}, "entry to come"},
+		{"a slot of no guard", func(m *Machine) { slotOf(m).guard = policyOf(m, "rate").id }, "is not that of a guard"},
+		{"a slot out of none", func(m *Machine) { slotOf(m).atAcquire = 0 }, "one of 0"},
 		{"an alarm of the future", func(m *Machine) { m.alarms[0].At = m.now + 1 }, "alarm"},
 		{"a policy forgotten in the future", func(m *Machine) { m.forgotten = m.now + 1 }, "was forgotten"},
 	} {
