@@ -128,8 +128,9 @@ func TestFailMode(t *testing.T) {
 	d := &door{node: alone.node, relay: alone.relay, catalog: alone.catalog, log: alone.cfg.Log}
 	limit := map[string]int64{"window": 5, "spaced": 3, "bucket": 4, "global": 20, "leased": 50}
 	var asking sync.WaitGroup // all at once, since each call takes its time
+	var undecided atomic.Int64
 	for _, fail := range []FailMode{FailClosed, FailOpen} {
-		r := &RateLimiter{door: d, fail: fail, log: alone.cfg.Log}
+		r := &RateLimiter{door: d, fail: fail, undecided: func(n int) { undecided.Add(int64(n)) }, log: alone.cfg.Log}
 		for policy, limit := range limit {
 			want := &throttlekitv1.Decision{Limit: limit}
 			if fail == FailOpen {
@@ -190,8 +191,11 @@ func TestFailMode(t *testing.T) {
 		}
 	}
 	asking.Wait()
+	if n, want := undecided.Load(), int64(2*4*len(limit)); n != want {
+		t.Errorf("%d keys were answered by the fail mode as it counts them, want %d", n, want)
+	}
 	t.Run("patience", func(t *testing.T) {
-		r := &RateLimiter{door: d, fail: FailClosed, log: alone.cfg.Log}
+		r := &RateLimiter{door: d, fail: FailClosed, undecided: func(int) {}, log: alone.cfg.Log}
 		begin := time.Now()
 		if _, err := r.Check(t.Context(), &throttlekitv1.CheckRequest{Policy: "window"}); err != nil {
 			t.Error(err)
@@ -299,7 +303,7 @@ func TestNewPolicyAtAFollower(t *testing.T) {
 	n := c.follower()
 	d := &door{node: n.node, relay: n.relay, catalog: &catalog{replica: n.node.Replica()}, log: slog.New(slog.DiscardHandler)}
 	d.catalog.now.Store(newPage(0, nil)) // it has heard of nothing
-	r := &RateLimiter{door: d, fail: FailClosed, log: d.log}
+	r := &RateLimiter{door: d, fail: FailClosed, undecided: func(int) {}, log: d.log}
 	res, err := r.Check(t.Context(), &throttlekitv1.CheckRequest{Policy: "window", Key: "k"})
 	if err != nil || !res.Decision.Allowed {
 		t.Errorf("check: %v, %v", res, err)

@@ -38,11 +38,12 @@ type localTier interface {
 // RateLimiter serves throttlekit.v1.RateLimiter.
 type RateLimiter struct {
 	throttlekitv1.UnimplementedRateLimiterServer
-	door   *door
-	tier   localTier // nil: the leader decides all checks
-	fail   FailMode
-	record *Recorder
-	log    *slog.Logger
+	door      *door
+	tier      localTier // nil: the leader decides all checks
+	fail      FailMode
+	undecided func(keys int) // is told how many keys the fail mode answered for
+	record    *Recorder
+	log       *slog.Logger
 }
 
 // Check takes cost units for a key, or takes nothing and denies.
@@ -120,6 +121,7 @@ func (r *RateLimiter) failed(ctx context.Context, e *entry, op *tkcoordv1.Operat
 	if e == nil || !supports(&e.Policy, op.Kind) || errors.Is(ctx.Err(), context.Canceled) {
 		return nil, public // there is no policy to make an answer of, or nobody to hear it
 	}
+	r.undecided(len(op.Keys))
 	r.log.Debug("check answered by the fail mode", "policy", op.Policy, "fail", string(r.fail), "err", err)
 	return repeated(len(op.Keys), e.undecided(r.fail == FailOpen)), nil
 }

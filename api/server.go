@@ -53,6 +53,8 @@ type Config struct {
 	Observe func(method string, code codes.Code, took time.Duration)
 	Log     *slog.Logger
 
+	// Undecided is told how many keys the fail mode answered for. May be nil.
+	Undecided func(keys int)
 	// Fail says how checks are answered while nobody can decide; "" is FailClosed.
 	Fail FailMode
 	// FleetSecret and MonitorSecret are what callers of Fleet and Monitor must show.
@@ -130,7 +132,11 @@ func (s *Server) registerPublic() {
 	if fail == "" {
 		fail = FailClosed
 	}
-	s.checks = &RateLimiter{door: d, fail: fail, record: s.cfg.Record, log: s.cfg.Log}
+	undecided := s.cfg.Undecided
+	if undecided == nil {
+		undecided = func(int) {}
+	}
+	s.checks = &RateLimiter{door: d, fail: fail, undecided: undecided, record: s.cfg.Record, log: s.cfg.Log}
 	throttlekitv1.RegisterRateLimiterServer(s.grpc, s.checks)
 	throttlekitv1.RegisterFleetServer(s.grpc, &Fleet{door: d, log: s.cfg.Log})
 	tkcoordv1.RegisterRelayServer(s.grpc, &Relay{door: d, log: s.cfg.Log, drain: s.drain})

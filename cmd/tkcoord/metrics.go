@@ -24,12 +24,13 @@ import (
 // Metrics are the instruments of one node, collected through OpenTelemetry, shown
 // in Prometheus' format and sent by OTLP. No series carries a key.
 type metrics struct {
-	registry *prometheus.Registry
-	own      *sdkmetric.MeterProvider // of tkcoord.*
-	contract *sdkmetric.MeterProvider // of throttlekit.*, whose names in Prometheus have no units
-	store    metric.Float64Histogram
-	calls    metric.Float64Histogram
-	made     sync.Map // attributes by label values
+	registry  *prometheus.Registry
+	own       *sdkmetric.MeterProvider // of tkcoord.*
+	contract  *sdkmetric.MeterProvider // of throttlekit.*, whose names in Prometheus have no units
+	store     metric.Float64Histogram
+	calls     metric.Float64Histogram
+	undecided metric.Int64Counter
+	made      sync.Map // attributes by label values
 }
 
 // maxPolicySeries bounds the policies with series of their own. The rest is
@@ -86,8 +87,19 @@ func (m *metrics) instrument(meter metric.Meter) (err error) {
 	m.calls, err = meter.Float64Histogram("tkcoord.rpc.server",
 		metric.WithUnit("s"), metric.WithDescription("Time of one gRPC call at this node."),
 		metric.WithExplicitBucketBoundaries(.0002, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5))
-	return err
+	if err != nil {
+		return err
+	}
+	m.undecided, err = meter.Int64Counter("tkcoord.undecided",
+		metric.WithDescription("Checks that nobody could decide and the fail mode answered, each key of a batch for itself."))
+	if err != nil {
+		return err
+	}
+	m.observeUndecided(0) // so that it is there from the beginning
+	return nil
 }
+
+func (m *metrics) observeUndecided(keys int) { m.undecided.Add(context.Background(), int64(keys)) }
 
 func (m *metrics) observeStore(op string, took time.Duration) {
 	m.store.Record(context.Background(), took.Seconds(), m.labels("op", op, "", ""))

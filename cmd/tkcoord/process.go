@@ -97,7 +97,7 @@ func openProcess(c processConfig) (_ *process, err error) {
 		return nil, errors.Join(err, p.node.Close())
 	}
 	p.server = api.NewServer(api.Config{
-		Listener: p.grpc, TLS: c.doorTLS, Observe: p.metrics.observeCall, Log: c.log,
+		Listener: p.grpc, TLS: c.doorTLS, Observe: p.metrics.observeCall, Undecided: p.metrics.observeUndecided, Log: c.log,
 		Fail: api.FailMode(c.doors.fail), FleetSecret: c.doors.fleetSecret, MonitorSecret: c.doors.monitorSecret,
 		Monitor: c.doors.monitor != off, Hub: hub, Record: record, Traces: p.otlp.tracer(),
 	}, p.node)
