@@ -2,6 +2,7 @@ package check
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/jepsen/history"
@@ -73,6 +74,9 @@ func (x *Case) resolve() {
 		for _, e := range effects {
 			if taken[e] {
 				continue
+			}
+			if strings.HasPrefix(id.Edge, nodeEdge) {
+				continue // nodes are edges, too, and keep no record
 			}
 			if len(waiting) == 0 || waiting[0].At > e.at.Add(x.Wall.Bend()) {
 				x.orphans = append(x.orphans, e)

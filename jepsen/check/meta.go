@@ -79,6 +79,7 @@ type Needs struct {
 	Public       int           `json:"public,omitempty"`        // decided
 	PublicDenied int           `json:"public_denied,omitempty"` // decided, and denied
 	PublicLinear int           `json:"public_linear,omitempty"` // operations that porcupine saw
+	Local        int           `json:"local,omitempty"`         // checks that nodes decided from credits of their own
 	Slots        int           `json:"slots,omitempty"`         // slots that were held
 	Shared       int           `json:"shared,omitempty"`        // windows in which edges and public calls both were admitted
 	InFlight     int           `json:"in_flight"`               // operations under way in each fault

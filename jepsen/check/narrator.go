@@ -96,6 +96,9 @@ func (n *narrator) entry(e *raftlog.Entry) bool {
 	n.now = s.Now
 	n.books.end(s.Now, e.Index, s.At)
 	n.books.slots.end(s.Now)
+	if len(n.Steps) > 0 {
+		n.books.slots.idle(at.At.Sub(n.Steps[len(n.Steps)-1].At))
+	}
 	for i, c := range parts.Commands {
 		at.place = i
 		n.command(c, out.Results[i], at)
@@ -124,6 +127,7 @@ func (n *narrator) command(c fsm.Command, res fsm.Result, at Problem) {
 			n.books.step(n.now, c.To, n.machine.Freeze(), at)
 			n.books.slots.shift(c.To - n.now)
 			n.now = c.To
+			n.books.end(n.now, at.Index, at.At) // NB: what follows in the entry comes after it
 		}
 	case *fsm.Exchange:
 		if res.Err == nil {

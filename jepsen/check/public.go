@@ -12,6 +12,7 @@ import (
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/history"
+	"github.com/tkcoord/tkcoord/policy"
 	"github.com/tkcoord/tkcoord/strategy"
 )
 
@@ -67,7 +68,11 @@ type publicCalls struct {
 	lost     []*history.Op
 	orphans  []*publicEffect
 	unseen   int
+	debits   []*publicEffect // of nodes that hold credits of policies without a ledger
 }
+
+// nodeEdge begins the edge ids of nodes that are edges of their own cluster.
+const nodeEdge = "node:"
 
 // indexOf returns the entry that an answer names, 0 if there is no answer.
 func indexOf(o *history.Op) uint64 {
@@ -170,7 +175,7 @@ func (x *Case) resolvePublic() publicCalls {
 		if o.Outcome == history.Info {
 			waiting[s] = append(waiting[s], o)
 		}
-		if o.Outcome != history.OK {
+		if o.Outcome != history.OK || o.Answer.Local {
 			continue
 		}
 		all := left[o.Answer.Index]
@@ -189,6 +194,10 @@ func (x *Case) resolvePublic() publicCalls {
 		}
 	}
 	for _, e := range x.Story.Public {
+		if c, ok := e.cmd.(*fsm.Check); ok && x.byCredits(c.Policy) {
+			p.debits = append(p.debits, e)
+			continue
+		}
 		if !slices.Contains(left[e.index], e) {
 			continue
 		}
@@ -202,6 +211,13 @@ func (x *Case) resolvePublic() publicCalls {
 		}
 	}
 	return p
+}
+
+// byCredits reports whether nodes decide the checks of a policy, from credits that
+// they debit by checks of their own.
+func (x *Case) byCredits(name string) bool {
+	p := x.Story.Policies[name]
+	return p.Kind == policy.TwoTier && p.Tier.Mode == policy.Leased && !p.Ledger()
 }
 
 // decided checks I3 for the public contract.
@@ -233,6 +249,9 @@ func decided(x *Case, p *problems) {
 			peeks++
 			x.comparePeek(o, p)
 			continue
+		}
+		if o.Answer.Local && !x.local(o.Public.Policy) {
+			p.add(place(o), "%s was answered %+v by a node, which may not decide that", told(o.Public), *o.Answer)
 		}
 		if e == nil {
 			continue
@@ -272,10 +291,13 @@ func (x *Case) publicTraffic(need func(what string, got, want float64)) {
 	if x.Need.Public == 0 {
 		return
 	}
-	ok, denied, held := 0, 0, 0
+	ok, denied, held, local := 0, 0, 0, 0
 	for _, o := range x.ops {
 		if o.Kind == history.KindPublic && o.Outcome == history.OK {
 			ok++
+			if o.Answer.Local {
+				local++
+			}
 			if slices.ContainsFunc(o.Answer.Decisions, func(d strategy.Decision) bool { return !d.Allowed }) {
 				denied++
 			}
@@ -286,6 +308,7 @@ func (x *Case) publicTraffic(need func(what string, got, want float64)) {
 	}
 	need("calls of the public contract", float64(ok), float64(x.Need.Public))
 	need("of them denied", float64(denied), float64(x.Need.PublicDenied))
+	need("decided by nodes", float64(local), float64(x.Need.Local))
 	need("slots held", float64(held), float64(x.Need.Slots))
 	need("windows shared with edges", float64(x.shared()), float64(x.Need.Shared))
 }
@@ -293,7 +316,8 @@ func (x *Case) publicTraffic(need func(what string, got, want float64)) {
 // shared counts the windows in which edges and calls both were admitted.
 func (x *Case) shared() (n int) {
 	edges := admissions(x.History)
-	for w := range x.publicSums() {
+	sums, _ := x.publicSums(&problems{})
+	for w := range sums {
 		if s := edges[w.WindowID]; s != nil && s.units > 0 {
 			n++
 		}
@@ -301,10 +325,62 @@ func (x *Case) shared() (n int) {
 	return n
 }
 
-// publicSums sums what clients were told that they may use of each window of a
-// ledger.
-func (x *Case) publicSums() map[*Window]escrow.Credits {
+// local reports whether nodes may decide checks of a policy.
+func (x *Case) local(name string) bool {
+	p := x.Story.Policies[name]
+	return p.Kind == policy.TwoTier && p.Tier.Mode != policy.Strict || p.Kind == policy.Federated
+}
+
+// byNodes sums what nodes admitted from leases, by window.
+func (x *Case) byNodes(p *problems) map[*Window]escrow.Credits {
+	of := make(map[history.Budget][]*Window)
+	for _, w := range x.Story.Windows {
+		of[w.Budget] = append(of[w.Budget], w)
+	}
 	sums := make(map[*Window]escrow.Credits)
+	for _, o := range x.ops {
+		if o.Kind != history.KindPublic || o.Outcome != history.OK || !o.Answer.Local || !o.Answer.Decisions[0].Allowed || x.byCredits(o.Public.Policy) {
+			continue
+		}
+		b, end := history.Budget{Policy: o.Public.Policy, Key: o.Public.Keys[0]}, clock.Millis(o.Answer.Decisions[0].ResetAt)
+		at := place(o)
+		at.Budget = b.String()
+		// A step of the clock moves the end of a window away, never nearer.
+		i := slices.IndexFunc(of[b], func(w *Window) bool { return w.Start < end && end <= w.End })
+		if i < 0 {
+			if len(x.Story.Bridged)+len(x.Story.Missing) == 0 {
+				p.add(at, "%s was admitted by a node in a window to %d, which the log does not know", told(o.Public), end)
+			}
+			continue
+		}
+		w := of[b][i]
+		sums[w] += escrow.Credits(o.Public.Amount)
+		if w.Ended != history.Never && o.At > w.Ended.Add(placeWithin+x.Wall.Bend()) {
+			p.add(at, "%s was sent %v after window [%d, %d) had ended, and admitted in it", told(o.Public), o.At.Sub(w.Ended), w.Start, w.End)
+		}
+	}
+	edgeOf := x.edgeOf()
+	for w, units := range sums {
+		var kept escrow.Credits
+		for h, a := range w.Holders {
+			if strings.HasPrefix(edgeOf[h], nodeEdge) {
+				kept += a.Granted - a.Returned
+			}
+		}
+		if !w.Partial && units > kept {
+			p.add(Problem{Budget: w.WindowID.String(), Index: w.OpenedAt}, "nodes admitted %d units in window [%d, %d), for which they were granted %d more than they returned", units, w.Start, w.End, kept)
+		}
+	}
+	return sums
+}
+
+// publicSums sums what clients were told that they may use of each window of a
+// ledger, and how much of that nodes said from leases.
+func (x *Case) publicSums(p *problems) (sums map[*Window]escrow.Credits, nodes escrow.Credits) {
+	sums = x.byNodes(p)
+	for _, n := range sums {
+		nodes += n
+	}
 	for o, e := range x.public.effectOf {
 		if o.Outcome != history.OK {
 			continue
@@ -319,14 +395,14 @@ func (x *Case) publicSums() map[*Window]escrow.Credits {
 			}
 		}
 	}
-	return sums
+	return sums, nodes
 }
 
 // publicLimits checks the limits by what clients were told, and not by what the
 // log says that they were.
 func publicLimits(x *Case, p *problems) {
 	edges := admissions(x.History)
-	sums := x.publicSums()
+	sums, nodes := x.publicSums(p)
 	windows := make([]*Window, 0, len(sums))
 	for w := range sums {
 		windows = append(windows, w)
@@ -348,7 +424,11 @@ func publicLimits(x *Case, p *problems) {
 		}
 	}
 	p.stat("windows", "%d, %d of them spent to the last unit", len(sums), full)
+	if nodes > 0 {
+		p.stat("units admitted by nodes", "%d", nodes)
+	}
 	x.spans(p)
+	x.credits(p)
 }
 
 // An admittance is a check that a client was told may pass.
@@ -369,6 +449,15 @@ func (x *Case) spans(p *problems) {
 			if d.Allowed {
 				b := history.Budget{Policy: o.Public.Policy, Key: o.Public.Keys[i]}
 				all[b] = append(all[b], admittance{e.now, e.index, float64(o.Public.Amount)})
+			}
+		}
+	}
+	for _, e := range x.public.debits {
+		c := e.cmd.(*fsm.Check)
+		for i, d := range e.result.Decisions {
+			if d.Allowed {
+				b := history.Budget{Policy: c.Policy, Key: c.Keys[i]}
+				all[b] = append(all[b], admittance{e.now, e.index, float64(c.Cost)})
 			}
 		}
 	}
@@ -394,6 +483,34 @@ func (x *Case) spans(p *problems) {
 		}
 	}
 	p.stat("keys without windows", "%d", checked)
+}
+
+// credits checks that nodes admitted no more than they debited, of policies without
+// a ledger.
+func (x *Case) credits(p *problems) {
+	if len(x.Story.Bridged)+len(x.Story.Missing) > 0 {
+		return // what was debited there is not known
+	}
+	spare := make(map[history.Budget]int64)
+	for _, e := range x.public.debits {
+		c := e.cmd.(*fsm.Check)
+		for i, d := range e.result.Decisions {
+			if d.Allowed {
+				spare[history.Budget{Policy: c.Policy, Key: c.Keys[i]}] += c.Cost
+			}
+		}
+	}
+	for _, o := range x.ops {
+		if o.Kind != history.KindPublic || o.Outcome != history.OK || !o.Answer.Local || !o.Answer.Decisions[0].Allowed || !x.byCredits(o.Public.Policy) {
+			continue
+		}
+		b := history.Budget{Policy: o.Public.Policy, Key: o.Public.Keys[0]}
+		if spare[b] -= o.Public.Amount; spare[b] < 0 && spare[b]+o.Public.Amount >= 0 {
+			at := place(o)
+			at.Budget = b.String()
+			p.add(at, "nodes admitted more of %s than they debited", b)
+		}
+	}
 }
 
 // overBucket returns by how much the units between any two admittances exceed

@@ -20,6 +20,8 @@ limiters:
   even: { strategy: gcra, limit: 10, period: 1s, burst: 3 }
   fed: { strategy: fixedWindow, limit: 50, period: 1s, federated: { batch: 10 } }
   meter: { fleetBudget: { budget: 100, windowMs: 60000 } }
+  leased: { strategy: fixedWindow, limit: 20, period: 1s, twoTier: { batch: 8 } }
+  paced: { strategy: gcra, limit: 10, period: 1s, burst: 5, twoTier: { batch: 4 } }
   narrow: { concurrency: { initialLimit: 2, minLimit: 2, maxLimit: 2 } }
 `
 
@@ -71,6 +73,18 @@ func (s *stage) call(name string, m history.Method, policy string, amount int64,
 	return &c.Ops[len(c.Ops)-1]
 }
 
+// local records a check that a node decided now.
+func (s *stage) local(policy string, amount int64, d strategy.Decision) {
+	c := s.client("local", history.RolePublic)
+	c.Ops = append(c.Ops, history.Op{
+		Client: "local", Call: history.Call{Op: int64(len(c.Ops) + 1), At: s.at, Kind: history.KindPublic, Public: &history.Public{
+			Method: history.Check, Policy: policy, Keys: []string{"a"}, Amount: amount,
+		}},
+		Outcome: history.OK, Ended: s.at + ms, Answer: &history.PublicReply{Local: true, Decisions: []strategy.Decision{d}},
+	})
+	s.at += 2 * ms
+}
+
 // hold records that a client took a slot for its own.
 func (s *stage) hold(name, lease string, first, last history.Time) {
 	c := s.client(name, history.RolePublic)
@@ -83,6 +97,7 @@ type publicPlay struct {
 	*play
 	shared history.Budget
 	window escrow.Millis // of the edge in shared
+	end    int64         // of the window in which a node decides
 }
 
 func newPublicPlay(t testing.TB) *publicPlay {
@@ -115,6 +130,14 @@ func newPublicPlay(t testing.TB) *publicPlay {
 	p.call("meter", history.Debit, "meter", 55, "a")
 	p.call("meter", history.Debit, "meter", 1, "a")
 
+	out := p.entry(&fsm.Exchange{EdgeID: "node:n1", Incarnation: 7, Seq: 1, Asks: []fsm.Ask{{Policy: "leased", Key: "a", Need: 3, Want: 8}}})
+	p.end = int64(out.Results[0].Answers[0].Window.End)
+	p.entry(&fsm.Check{Policy: "paced", Keys: []string{"a"}, Cost: 4})
+	granted := int64(out.Results[0].Answers[0].Granted)
+	p.local("leased", 3, strategy.Decision{Allowed: true, Limit: 20, ResetAt: p.end})
+	p.local("leased", granted-3, strategy.Decision{Allowed: true, Limit: 20, ResetAt: p.end})
+	p.local("paced", 4, strategy.Decision{Allowed: true, Limit: 5, ResetAt: p.end})
+
 	a := p.call("slots", history.Admit, "narrow", 0, "x").Answer.Lease
 	from := p.at
 	b := p.call("slots", history.Admit, "narrow", 0, "x").Answer.Lease
@@ -130,7 +153,7 @@ func newPublicPlay(t testing.TB) *publicPlay {
 	p.call("slots", history.Heartbeat, "", 0, b)
 	p.call("slots", history.Admit, "narrow", 0, "x")
 	n := &p.meta.Need
-	n.Public, n.PublicDenied, n.PublicLinear, n.Slots, n.Shared = 15, 3, 6, 3, 1
+	n.Public, n.PublicDenied, n.PublicLinear, n.Local, n.Slots, n.Shared = 15, 3, 6, 3, 3, 1
 	return p
 }
 
@@ -207,6 +230,24 @@ func TestBadPublicRuns(t *testing.T) {
 			o := p.call("slots", history.Heartbeat, "", 0, p.op("slots", 7).Public.Keys[0])
 			o.Answer.Live, o.Answer.Reclaimed = o.Answer.Reclaimed, nil
 		}, []string{"P1 decided", "P5 slots"}, "it was told to be reclaimed at index"},
+		{"a node that admits more than it was granted", func(p *publicPlay) {
+			p.op("local", 1).Public.Amount++
+		}, []string{"P2 limits"}, "than they returned"},
+		{"a node that admits after the end", func(p *publicPlay) {
+			o := p.op("local", 2)
+			o.Public.Policy, o.Public.Amount, p.op("local", 1).Answer.Decisions[0].Allowed = "leased", 1, false
+			o.At, o.Ended = p.at, p.at+ms
+		}, []string{"P2 limits"}, "had ended, and admitted in it"},
+		{"a node that admits in no window", func(p *publicPlay) {
+			p.op("local", 1).Answer.Decisions[0].ResetAt++
+		}, []string{"P2 limits"}, "which the log does not know"},
+		{"a node that admits more than it debited", func(p *publicPlay) {
+			p.op("local", 2).Public.Amount++
+		}, []string{"P2 limits"}, "more of paced/a than they debited"},
+		{"a node that decides what it may not", func(p *publicPlay) {
+			p.op("local", 0).Public.Policy = "even"
+		}, []string{"P1 decided", "P2 limits"}, "which may not decide that"},
+		{"nodes decided too little", func(p *publicPlay) { p.meta.Need.Local = 4 }, []string{"traffic"}, "decided by nodes"},
 		{"too few calls", func(p *publicPlay) { p.meta.Need.Public = 1000 }, []string{"traffic"}, "calls of the public contract"},
 		{"nothing is shared", func(p *publicPlay) { p.meta.Need.Shared = 2 }, []string{"traffic"}, "windows shared with edges"},
 		{"too little for porcupine", func(p *publicPlay) { p.meta.Need.PublicLinear = 100 }, []string{"P3 order"}, "want at least 100"},
@@ -252,6 +293,26 @@ func TestUnknownPublicOutcomes(t *testing.T) {
 	}
 }
 
+// TestStepEndsWhatNobodyHolds: a step of the clock ends a window that only checks
+// took from, for the commands that follow it in its entry, too. Slots stay.
+func TestStepEndsWhatNobodyHolds(t *testing.T) {
+	p := newPublicPlay(t)
+	p.call("more", history.Check, "hot", 10, "n")
+	lease := p.call("more", history.Admit, "narrow", 0, "x").Answer.Lease
+	to := p.clock() + 60_000
+	take := &fsm.Exchange{EdgeID: "node:n1", Incarnation: 7, Seq: 2, Asks: []fsm.Ask{{Policy: "hot", Key: "n", Need: 95, Want: 95}}}
+	if out := p.entry(fsm.Step{To: to}, take); out.Results[1].Answers[0].Granted != 95 {
+		t.Fatalf("the new window grants %+v", out.Results[1].Answers[0])
+	}
+	p.epoch += 60_000
+	if r := p.call("more", history.Heartbeat, "", 0, lease).Answer; len(r.Live) != 1 {
+		t.Fatalf("the slot is %+v after the step", r)
+	}
+	if names, text := failing(t, p.finish()); len(names) > 0 {
+		t.Errorf("fails %q:\n%s", names, text)
+	}
+}
+
 // TestSlotBook gives the book of slots what a state machine with a mistake would
 // say.
 func TestSlotBook(t *testing.T) {
@@ -265,6 +326,7 @@ func TestSlotBook(t *testing.T) {
 		a    fsm.Admission
 		beat fsm.Beat
 		drop string
+		at   history.Time
 	}
 	deny := fsm.Admission{Decision: strategy.Decision{Limit: 1}, Axis: fsm.AxisConcurrency}
 	for _, tt := range []struct {
@@ -284,6 +346,7 @@ func TestSlotBook(t *testing.T) {
 		{"revived", []line{{a: given(0, 1, "1")}, {now: 2000, beat: fsm.Beat{Live: []string{"1-00"}}}}, "is told to live at 2000"},
 		{"taken away", []line{{a: given(0, 1, "1")}, {now: 1999, beat: fsm.Beat{Reclaimed: []string{"1-00"}}}}, "it ends at 2000"},
 		{"a wrong end", []line{{now: 5, a: given(4, 1, "1")}}, "ends at 2004"},
+		{"kept by a clock that stands", []line{{a: given(0, 1, "1")}, {at: 3001 * ms, now: 1999, a: deny}}, "was kept 3.001s ago and is not free"},
 		{"another ceiling", []line{{a: fsm.Admission{Decision: strategy.Decision{Limit: 1}, Axis: fsm.AxisRate}}}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -294,7 +357,7 @@ func TestSlotBook(t *testing.T) {
 				b.drop(l.drop)
 				b.beat(&l.beat, l.now, Problem{}, &bad)
 				if l.a.Allowed || l.a.Axis != "" {
-					b.admit(p, &l.a, l.now, Problem{}, &bad)
+					b.admit(p, &l.a, l.now, Problem{At: l.at}, &bad)
 				}
 			}
 			text := ""

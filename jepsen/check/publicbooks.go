@@ -3,6 +3,7 @@ package check
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
@@ -156,12 +157,24 @@ type slotBook struct {
 	fence uint64               // newest
 	taken int
 	ended int // reclaimed
+	// oldest is the longest time after which a slot that was not kept was still seen
+	// to be held.
+	oldest time.Duration
 }
 
 type heldSlot struct {
 	policy string
 	end    clock.Millis
+	kept   history.Time // when it was given, or kept
 }
+
+// freeWithin is how long after its last keep a slot may be held, by the records'
+// clock: its time to live, and what the cluster clock may be behind. Steps of that
+// clock are taken out, and when nothing was appended, since nobody led.
+const freeWithin = time.Duration(fsm.SlotTTL)*time.Millisecond + time.Second
+
+// longIdle is how long a cluster with a leader appends nothing, at most: a few ticks.
+const longIdle = 500 * time.Millisecond
 
 func newSlotBook() *slotBook { return &slotBook{held: make(map[string]*heldSlot)} }
 
@@ -179,6 +192,17 @@ func (b *slotBook) end(now clock.Millis) {
 func (b *slotBook) shift(by clock.Millis) {
 	for _, s := range b.held {
 		s.end += by
+		s.kept = s.kept.Add(time.Duration(by) * time.Millisecond)
+	}
+}
+
+// idle is told for how long nothing was appended.
+func (b *slotBook) idle(d time.Duration) {
+	if d < longIdle {
+		return
+	}
+	for _, s := range b.held {
+		s.kept = s.kept.Add(d)
 	}
 }
 
@@ -214,6 +238,7 @@ func (b *slotBook) admit(p *policy.Policy, a *fsm.Admission, now clock.Millis, a
 		if known && a.Axis == fsm.AxisConcurrency && n < ceiling {
 			bad.add(at, "a slot is denied at %d, while %d of %d are held", now, n, ceiling)
 		}
+		b.age(p.Name, at, bad)
 		return
 	}
 	if known && n >= ceiling {
@@ -229,7 +254,21 @@ func (b *slotBook) admit(p *policy.Policy, a *fsm.Admission, now clock.Millis, a
 	}
 	b.fence = max(b.fence, fence)
 	b.taken++
-	b.held[a.LeaseID] = &heldSlot{p.Name, now + fsm.SlotTTL}
+	b.held[a.LeaseID] = &heldSlot{p.Name, now + fsm.SlotTTL, at.At}
+}
+
+// age checks that the slots which keep a request out are not held for too long.
+func (b *slotBook) age(policy string, at Problem, bad *problems) {
+	for id, s := range b.held {
+		if s.policy != policy {
+			continue
+		}
+		old := at.At.Sub(s.kept)
+		b.oldest = max(b.oldest, old)
+		if old > freeWithin {
+			bad.add(at, "slot %s was kept %v ago and is not free", id, old)
+		}
+	}
 }
 
 func (b *slotBook) beat(r *fsm.Beat, now clock.Millis, at Problem, bad *problems) {
@@ -239,7 +278,7 @@ func (b *slotBook) beat(r *fsm.Beat, now clock.Millis, at Problem, bad *problems
 			bad.add(at, "slot %s is told to live at %d, it was given back or had ended", id, now)
 			continue
 		}
-		s.end = now + fsm.SlotTTL
+		s.end, s.kept = now+fsm.SlotTTL, at.At
 	}
 	for _, id := range r.Reclaimed {
 		if s := b.held[id]; s != nil {
@@ -270,6 +309,9 @@ func publicSlots(x *Case, p *problems) {
 			p.add(Problem{At: at, Budget: name}, "%d slots of %s are held at once, as their holders see it, the ceiling is never above %d", most, name, ceiling)
 		}
 		p.stat("slots of "+name, "%d held, at most %d at once of %d", len(held[name]), most, ceiling)
+	}
+	if held := x.Story.books.slots; held.taken > 0 {
+		p.stat("held for longest without being kept", "%v", held.oldest.Round(time.Millisecond))
 	}
 	p.stat("slots taken, reclaimed, left on purpose", "%d, %d, %d", x.Story.books.slots.taken, x.Story.books.slots.ended, left)
 }

@@ -89,7 +89,7 @@ func (x *Case) strictKeys() map[history.Budget][]porcupine.Operation {
 	keys := make(map[history.Budget][]porcupine.Operation)
 	known := x.knownBy()
 	for _, o := range x.ops {
-		if o.Kind != history.KindPublic || shared[o.Public.Policy] {
+		if o.Kind != history.KindPublic || shared[o.Public.Policy] || x.local(o.Public.Policy) {
 			continue
 		}
 		e := x.public.effectOf[o]

@@ -35,8 +35,10 @@ type Public struct {
 type PublicReply struct {
 	// Index is that of the entry that decided, and Clock the clock of the cluster
 	// after it. A Peek was answered from the state after that entry, at that time.
-	Index     uint64              `json:"index"`
-	Clock     escrow.Millis       `json:"clock"`
+	Index uint64        `json:"index,omitempty"`
+	Clock escrow.Millis `json:"clock"`
+	// Local: the node decided, from credits that it holds. There is no Index then.
+	Local     bool                `json:"local,omitempty"`
 	Decisions []strategy.Decision `json:"d,omitempty"`
 	Lease     string              `json:"lease,omitempty"` // of an Admit that took a slot
 	Expires   escrow.Millis       `json:"expires,omitempty"`

@@ -73,7 +73,7 @@ func (r *PublicReply) fits(call *Public) error {
 		want = 1
 	}
 	switch {
-	case r == nil || r.Index == 0:
+	case r == nil || (r.Index == 0) != (r.Local && call.Method == Check):
 		return fmt.Errorf("a %s that is ok has no reply, or one without an index", call.Method)
 	case len(r.Decisions) != want:
 		return fmt.Errorf("%d decisions of a %s with %d keys", len(r.Decisions), call.Method, len(call.Keys))

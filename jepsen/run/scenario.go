@@ -109,7 +109,7 @@ func (s Scenario) needs(w traffic.Workload) check.Needs {
 		n.Covered = 0.2
 	}
 	share := float64(s.Time) / float64(DefaultScenario().Time)
-	for _, v := range []*int{&n.Exchanges, &n.Windows, &n.Full, &n.Repeats, &n.Changes, &n.Linear, &n.Public, &n.PublicDenied, &n.PublicLinear, &n.Slots, &n.Shared} {
+	for _, v := range []*int{&n.Exchanges, &n.Windows, &n.Full, &n.Repeats, &n.Changes, &n.Linear, &n.Public, &n.PublicDenied, &n.PublicLinear, &n.Local, &n.Slots, &n.Shared} {
 		*v = int(float64(*v) * min(1, share))
 	}
 	return n

@@ -131,9 +131,14 @@ func publicOutcome(m history.Method, err error) history.Outcome {
 	return o
 }
 
-// decided takes over the entry that decided, and reports whether there is one.
+// decided takes over the entry that decided, and reports whether somebody did: an
+// answer that a node made up has no instant in it.
 func decided(header metadata.MD, r *history.PublicReply) bool {
 	index, now := header.Get(api.IndexHeader), header.Get(api.ClockHeader)
+	if len(index) == 0 && len(r.Decisions) == 1 && r.Decisions[0].ResetAt != 0 {
+		r.Local = true
+		return true
+	}
 	if len(index) != 1 || len(now) != 1 {
 		return false
 	}

@@ -82,22 +82,25 @@ limiters:
 
 func mixed() Workload {
 	return Workload{
-		Name: "mixed", About: "edges with leases, strict checks and reservations spend from the same budgets; debits and slots beside them",
+		Name: "mixed", About: "edges, strict checks, nodes with leases of their own and reservations spend from the same budgets; debits and slots beside them",
 		Policies: parsed(`version: 2
 limiters:
   shared: { strategy: fixedWindow, limit: 300, period: 1s }
   fleet: { strategy: fixedWindow, limit: 200, period: 800ms, federated: { batch: 10 } }
+  leased: { strategy: fixedWindow, limit: 200, period: 1s, twoTier: { batch: 8 } }
+  paced: { strategy: gcra, limit: 40, period: 1s, burst: 20, twoTier: { batch: 5 } }
   meter: { fleetBudget: { budget: 150, windowMs: 1000 } }
   narrow: { concurrency: { initialLimit: 3, minLimit: 3, maxLimit: 3 } }
 `),
-		Edge: EdgeLoad{Policies: []string{"shared", "fleet"}, Keys: 2, Rate: 600, Units: 3, Checks: 0.05, On: 300 * time.Millisecond, Off: 300 * time.Millisecond, IdleAfter: 80 * time.Millisecond, Horizon: 150 * time.Millisecond},
+		Edge: EdgeLoad{Policies: []string{"shared", "fleet", "leased"}, Keys: 2, Rate: 600, Units: 3, Checks: 0.05, On: 300 * time.Millisecond, Off: 300 * time.Millisecond, IdleAfter: 80 * time.Millisecond, Horizon: 150 * time.Millisecond},
 		Public: &PublicLoad{
-			Clients: 8, Rate: 25, Keys: 2, Holders: 6, Guards: []string{"narrow"},
+			Clients: 8, Rate: 30, Keys: 2, Holders: 6, Guards: []string{"narrow"},
 			Calls: []PublicCall{
 				{history.Check, "shared", 25}, {history.Check, "shared", 25}, {history.CheckMany, "shared", 10}, {history.Peek, "shared", 1},
-				{history.Reserve, "fleet", 60}, {history.Reserve, "fleet", 60}, {history.Debit, "meter", 40},
+				{history.Reserve, "fleet", 40}, {history.Check, "fleet", 12}, {history.Check, "fleet", 12}, {history.Check, "leased", 12}, {history.Check, "leased", 12},
+				{history.Check, "paced", 4}, {history.Debit, "meter", 40},
 			},
 		},
-		Needs: publicNeeds(func(n *check.Needs) { n.Public, n.PublicDenied, n.Slots, n.Shared = 800, 50, 10, 10 }),
+		Needs: publicNeeds(func(n *check.Needs) { n.Public, n.PublicDenied, n.Slots, n.Shared, n.Local = 800, 50, 10, 10, 100 }),
 	}
 }
