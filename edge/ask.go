@@ -54,6 +54,7 @@ func (e *Edge) build(now clock.Nanos) *batch {
 		e.takeOver(now)
 	}
 	e.gather(now)
+	e.hello = e.hello || !e.retiring && e.silentFor(now) == 0
 	b := &batch{}
 	var asks []*tkcoordv1.Ask
 	bytes, taken := 0, 0

@@ -52,6 +52,9 @@ func (l *Limiter) SetBatch(b Batch) error {
 		return fmt.Errorf("policy %q: %w", shown(l.policy), err)
 	}
 	l.batch.Store(&b)
+	if b.keeps() && !l.edge.keeps.Swap(true) {
+		l.edge.queue.signal() // so that the loop plans for it
+	}
 	return nil
 }
 
@@ -81,6 +84,20 @@ func (b *Batch) most() escrow.Credits { return escrow.Credits(b.Size + b.LowWate
 
 // keeps reports whether credits stay with an idle key.
 func (b *Batch) keeps() bool { return b != nil && b.ReturnIdle == 0 }
+
+// keepAlive is how long an edge whose keys keep their credits is silent. Its
+// session must not end: the credits would be lost to everybody until their window
+// ends. A cluster ends sessions that were silent for ten minutes, by default.
+const keepAlive = clock.Nanos(2 * time.Minute)
+
+// silentFor returns how long the edge may say nothing more, never if its session may
+// end.
+func (e *Edge) silentFor(now clock.Nanos) clock.Nanos {
+	if !e.keeps.Load() || e.session == 0 {
+		return never
+	}
+	return max(0, e.answeredAt+keepAlive-now)
+}
 
 // idleAfter is how long a key of the limiter is unused before it counts as idle.
 func (l *Limiter) idleAfter() clock.Nanos {

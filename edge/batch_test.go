@@ -273,3 +273,24 @@ func TestBatchFollowsTheLimit(t *testing.T) {
 		}
 	}, perWindow("p", 10, time.Hour))
 }
+
+// TestBatchKeepsTheSession: credits that stay with an idle key are not lost because
+// the edge was silent for so long that its session ended.
+func TestBatchKeepsTheSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		e := b.edge()
+		l := b.batched(e, Batch{Size: 10})
+		for i := range int64(5) {
+			if d := b.check(l, "k", 1); d.Held != 9-i {
+				t.Fatalf("check %d: %+v, want %d held", i, d, 9-i)
+			}
+			time.Sleep(time.Hour)
+			for range 64 {
+				b.apply(t, fsm.Digest{}) // lets the machine forget silent sessions
+			}
+		}
+		if s := e.Stats(); s.SessionsEnded != 0 || s.Exchanges > 5*60/2+20 {
+			t.Errorf("%+v, want no session ended and an exchange each two minutes or so", s)
+		}
+	}, perWindow("p", 100, 24*time.Hour))
+}

@@ -45,6 +45,7 @@ type Edge struct {
 	queue   queue
 	away    atomic.Bool           // the coordinator has been silent for longer than Patience
 	stop    atomic.Pointer[error] // why nothing is asked any more
+	keeps   atomic.Bool           // some limiter keeps credits with idle keys
 	outcast atomic.Int64          // reading until which another process has this edge's name; 0 for not at all
 
 	// exchange asks the coordinator once; nodes is nil where Config.Exchange does.
@@ -84,6 +85,7 @@ type Edge struct {
 	rates       clock.Rates // the wider of the configured and the cluster's
 	policies    uint64      // newest version heard of
 	hello       bool        // exchange even if there is nothing to ask
+	answeredAt  clock.Nanos // when the newest exchange was answered
 	retiring    bool        // Close returns everything
 	relieveAt   clock.Nanos
 	fails       int         // attempts in a row that were not answered

@@ -79,6 +79,7 @@ func (e *Edge) attempt(ctx context.Context) (asked bool, err error) {
 		}
 		return true, err
 	}
+	e.answeredAt = now
 	e.recovered(now - sent)
 	return true, nil
 }

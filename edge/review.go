@@ -168,10 +168,11 @@ func (e *Edge) idleFor(now clock.Nanos) time.Duration {
 	if until := e.outcast.Load(); until != 0 {
 		return time.Duration(max(0, clock.Nanos(until)-now))
 	}
-	if len(e.due) == 0 {
-		return time.Hour
+	idle := min(clock.Nanos(time.Hour), e.silentFor(now))
+	if len(e.due) > 0 {
+		idle = min(idle, e.due[0].due-now)
 	}
-	return min(time.Hour, time.Duration(max(0, e.due[0].due-now)))
+	return time.Duration(max(0, idle))
 }
 
 // A dueHeap holds keys by the time of their review, the next one first.
