@@ -125,7 +125,7 @@ func (d *decoder) ring(newest float64) *past {
 	at := uint64(0)
 	for i := range cap(p.all) {
 		at += d.step(i, at)
-		p.put(float64(at), d.double("units", math.SmallestNonzeroFloat64, MaxNumber))
+		p.put(float64(at), d.double("units", math.SmallestNonzeroFloat64, maxUnits))
 	}
 	if d.err == nil && (float64(at) != newest || int64(at)-p.all[0].at > MaxBuckets) {
 		d.err = fmt.Errorf("ticks %d to %d, the newest one is %v: %w", p.all[0].at, at, newest, ErrCorrupt)

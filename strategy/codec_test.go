@@ -204,3 +204,26 @@ func TestRestore(t *testing.T) {
 		}
 	}
 }
+
+// Parameters of a sliding window were changed while its oldest and its newest
+// bucket had a limit of about 2^53 between them each. The one bucket that they
+// became was more than Decode took, so no snapshot with it could be restored.
+func TestChangedRingIsReadBack(t *testing.T) {
+	var s State
+	must(t, slidingOf(MaxNumber, 1000, 10)).Check(&s, 0, MaxNumber)
+	must(t, slidingOf(MaxNumber, 1000, 10)).Check(&s, 1099, MaxNumber/100*98)
+	after := must(t, slidingOf(MaxNumber, 500, 1))
+	if d := after.Check(&s, 1749, 1); !d.Allowed {
+		t.Fatalf("%+v: the next line needs this admitted", d)
+	}
+	for range 3 {
+		read, rest, err := Decode(s.Append(nil))
+		if err != nil || len(rest) > 0 {
+			t.Fatalf("Decode: %d bytes left, %v", len(rest), err)
+		}
+		if got, want := after.Peek(&read, 1900), after.Peek(&s, 1900); got != want {
+			t.Errorf("Peek = %+v after reading back, %+v before", got, want)
+		}
+		s = read
+	}
+}

@@ -82,10 +82,16 @@ func split(p *past, oldest float64) (full, old float64) {
 	return full, old
 }
 
+// maxUnits bounds what a bucket counts. Admissions of one set of parameters stay
+// below MaxNumber, but the buckets that they leave may count two limits together,
+// and become one bucket of other parameters; and so on with each change within a
+// window.
+const maxUnits = 1 << 55
+
 // total sums all buckets.
 func total(p *past) float64 {
 	full, _ := split(p, -1)
-	return full
+	return min(full, maxUnits)
 }
 
 func (r *ring) Check(s *State, now int64, cost float64) Decision {
