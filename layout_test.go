@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"edge":          {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "api/throttlekitv1", "internal/bug"},
 	"edge/tier":     {"edge", "escrow", "fsm/clock", "policy", "strategy"},
 	"transport":     {"fsm", "escrow", "policy", "internal/bug"},
-	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy"},
+	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 	"cmd":           {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
 	"jepsen":        {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
 	"interop":       {"jepsen/host", "jepsen/netfault", "jepsen/history"},
