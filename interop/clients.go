@@ -82,8 +82,8 @@ type suite struct {
 	calls   []*call
 	tests   []*test
 	version string
-	lanes   int           // calls of lanes with an answer
-	moved   chan struct{} // closed when lanes grows
+	answers int
+	moved   chan struct{} // closed when answers grows
 }
 
 func newSuite(c *client, t *tools, j job, log string, stop <-chan struct{}) (*suite, error) {
@@ -132,8 +132,8 @@ func (s *suite) tell(l line) {
 	case l.Call != nil:
 		l.Call.client = s.client.name
 		s.calls = append(s.calls, l.Call)
-		if l.Call.Lane != "" && !l.Call.interrupted() {
-			s.lanes++
+		if !l.Call.interrupted() {
+			s.answers++
 			close(s.moved)
 			s.moved = make(chan struct{})
 		}
@@ -145,12 +145,12 @@ func (s *suite) tell(l line) {
 	}
 }
 
-// answered returns how many calls of lanes had an answer, and a channel that is
-// closed when there are more.
+// answered returns how many calls had an answer, and a channel that is closed when
+// there are more.
 func (s *suite) answered() (int, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lanes, s.moved
+	return s.answers, s.moved
 }
 
 // script runs a suite that is a program: it gets the job on standard input, which is

@@ -32,7 +32,7 @@ const (
 	startTime    = 40 * time.Second
 	contractTime = 60 * time.Second
 	electTime    = 20 * time.Second
-	trafficTime  = 20 * time.Second
+	trafficTime  = 30 * time.Second
 	coverTime    = 45 * time.Second
 	drainTime    = 40 * time.Second
 	stopTime     = 15 * time.Second
@@ -119,8 +119,8 @@ func (r *round) failover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stop := make(chan struct{})
 	suites := make([]*suite, len(r.clients))
 	errs := make([]error, len(r.clients))
@@ -134,7 +134,7 @@ func (r *round) failover(ctx context.Context) error {
 	for i, s := range suites {
 		all.Go(func() {
 			if errs[i] = s.client.run(ctx, s); errs[i] != nil {
-				cancel() // the others cannot make up for it
+				cancel(fmt.Errorf("%s: %w", s.client.title, errs[i])) // the others cannot make up for it
 			}
 		})
 	}
@@ -148,8 +148,12 @@ func (r *round) failover(ctx context.Context) error {
 			r.problems = append(r.problems, fmt.Sprintf("suites did not end within %v", drainTime))
 		}
 	}
-	cancel()
+	cause := context.Cause(ctx)
+	cancel(nil)
 	<-ended
+	if err != nil {
+		return errors.Join(err, cause) // half of a verdict says nothing
+	}
 	var calls []*call
 	for i, s := range suites {
 		v := s.judge(errs[i], r.outages)
@@ -157,7 +161,7 @@ func (r *round) failover(ctx context.Context) error {
 		calls = append(calls, s.calls...)
 	}
 	r.tallies = tallies(calls)
-	return err
+	return nil
 }
 
 // attack kills leaders and starts them again, with traffic before, between and
@@ -213,9 +217,9 @@ func (r *round) note(format string, args ...any) {
 
 // more is how many answers every client gets between two things that happen to the
 // cluster.
-const more = 15
+const more = 40
 
-// traffic returns when every suite has had more answers on shared budgets.
+// traffic returns when every suite has had more answers.
 func traffic(ctx context.Context, suites []*suite) error {
 	ctx, cancel := context.WithTimeout(ctx, trafficTime)
 	defer cancel()
@@ -223,7 +227,7 @@ func traffic(ctx context.Context, suites []*suite) error {
 		n, _ := s.answered()
 		want := n + more
 		if s.client.name == "grpcurl" {
-			want = n + 2 // each call is a process
+			want = n + 4 // each call is a process
 		}
 		for n < want {
 			var moved <-chan struct{}
