@@ -159,14 +159,14 @@ func (c choice) String() string {
 
 // Actions implements model.Model.
 func (w *World) Actions(dst []model.Action, s *state) []model.Action {
-	if s.tick < w.ticks() {
+	if s.Tick < w.ticks() {
 		dst = append(dst, act(tick, 0))
 	}
 	for e := range s.edges {
 		dst = s.edgeActions(dst, e)
 	}
 	dst = s.nodeActions(dst)
-	if s.leader >= 0 {
+	if s.Leader >= 0 {
 		dst = s.leaderActions(dst)
 	}
 	if len(s.pending) > 0 {
@@ -208,12 +208,12 @@ func (s *state) edgeActions(dst []model.Action, i int) []model.Action {
 }
 
 func (s *state) nodeActions(dst []model.Action) []model.Action {
-	for i := range s.nodes {
-		n := &s.nodes[i]
-		if !n.fresh {
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if !n.Fresh {
 			dst = append(dst, act(note, i))
 		}
-		if s.left.elections > 0 && (n.fresh || s.w.Rule == NoBarrier) {
+		if s.left.elections > 0 && (n.Fresh || s.w.Rule == NoBarrier) {
 			dst = append(dst, act(elect, i))
 		}
 		if s.left.crashes > 0 {
@@ -230,7 +230,7 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 	w := s.w
 	if w.Slew > 0 {
 		for i, slew := range steers {
-			if s.nodes[s.leader].source.Slew != w.Slew*slew {
+			if s.Nodes[s.Leader].Source.Slew != w.Slew*slew {
 				dst = append(dst, choose{place: i}.action(steer))
 			}
 		}
@@ -282,7 +282,7 @@ func (s *state) stampIsNews() bool {
 	for i := range s.pending {
 		newest = max(newest, s.pending[i].stamp)
 	}
-	return s.clock() > newest
+	return s.Clock() > newest
 }
 
 // differs reports whether a change would change something.
@@ -312,7 +312,7 @@ func (s *state) do(kind uint8, c choose) error {
 	}
 	switch kind {
 	case tick:
-		s.tick++
+		s.Tick++
 	case ask, hear, spend, giveBack, dieEdge:
 		return s.doEdge(kind, &s.edges[c.process], c)
 	case seal:
@@ -323,7 +323,7 @@ func (s *state) do(kind uint8, c choose) error {
 		return s.commit(c)
 	case step:
 		s.left.spend(&s.left.steps)
-		return s.seal(entry{what: aStep, to: s.clock() + clock.Millis(s.w.Jumps[c.place])}, c)
+		return s.seal(entry{what: aStep, to: s.Clock() + clock.Millis(s.w.Jumps[c.place])}, c)
 	case change:
 		s.left.spend(&s.left.changes)
 		return s.seal(entry{what: aChange, change: c.place}, c)
@@ -356,7 +356,7 @@ func (s *state) doEdge(kind uint8, e *edge, c choose) error {
 func (s *state) doNode(kind uint8, c choose) {
 	switch kind {
 	case note:
-		s.note(&s.nodes[c.process])
+		s.note(&s.Nodes[c.process])
 	case elect:
 		s.left.spend(&s.left.elections)
 		s.elect(c.process)
@@ -365,12 +365,12 @@ func (s *state) doNode(kind uint8, c choose) {
 		s.crash(c.process)
 	case restart:
 		s.left.spend(&s.left.restarts)
-		for i := range s.nodes {
+		for i := range s.Nodes {
 			s.crash(i)
 		}
 	case steer:
 		s.steer(steers[c.place])
 	case readStamp:
-		s.read = s.clock()
+		s.read = s.Clock()
 	}
 }

@@ -24,8 +24,8 @@ func (s *state) checkAdmission(start clock.Millis) error {
 			return fmt.Errorf("G1: admitted in %s when a stamp %d had been made", s.span(h.window), s.rel(at))
 		}
 	}
-	if s.leader >= 0 {
-		if at := s.clock(); at >= end {
+	if s.Leader >= 0 {
+		if at := s.Clock(); at >= end {
 			return fmt.Errorf("G1: admitted in %s when the leader's clock showed %d", s.span(h.window), s.rel(at))
 		}
 	}
@@ -98,8 +98,8 @@ func (w *World) Observe(dst []int64, s *state) []int64 {
 		windows = 1 + int64((h.window.Start-w.base())/w.Length)
 	}
 	var lag clock.Millis
-	if s.leader >= 0 {
-		lag = max(0, h.now-s.clock())
+	if s.Leader >= 0 {
+		lag = max(0, h.now-s.Clock())
 	}
 	return append(dst, int64(h.admitted), int64(out), windows, int64(stretch), int64(holders), int64(messages), int64(lag))
 }

@@ -53,7 +53,7 @@ func newDriver(w *World) *driver {
 	}
 	d.img = fsm.Image{
 		Settings: fsm.Settings{
-			Rates: w.rates(), LongestLease: w.Longest, SessionIdle: idle,
+			Rates: w.Time.Rates(), LongestLease: w.Longest, SessionIdle: idle,
 			MaxBudgets: 10, MaxEdges: 10, MaxHolders: 100,
 		},
 		Policies: make([]fsm.PolicyImage, 1),

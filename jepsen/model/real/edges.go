@@ -12,7 +12,7 @@ import (
 func (s *state) wake(e *edge) *escrow.Lease {
 	l := &e.lease
 	r := escrow.NewLease(escrow.Window{Start: l.start, End: l.start})
-	r.Raise(l.Granted, s.w.reading(e.fast, l.until), 0, clock.Rates{})
+	r.Raise(l.Granted, s.w.Time.Reading(e.fast, l.until), 0, clock.Rates{})
 	if l.Returned > 0 {
 		r.Return(l.Returned)
 	}
@@ -28,7 +28,7 @@ func (s *state) store(e *edge, r *escrow.Lease) {
 }
 
 // now is what the edge's monotonic clock shows.
-func (s *state) now(e *edge) clock.Nanos { return s.w.reading(e.fast, s.tick) }
+func (s *state) now(e *edge) clock.Nanos { return s.w.Time.Reading(e.fast, s.Tick) }
 
 // ask sends a request with the totals as they are, for a grant that leaves so
 // many credits to spend.
@@ -36,7 +36,7 @@ func (s *state) ask(e *edge, c choose) {
 	l, unspent := &e.lease, s.w.Wants[c.place]
 	gone := l.Used + l.Returned + e.promised
 	r := request{
-		incarnation: e.incarnation, session: e.session, seq: e.nextSeq(s), sent: s.tick,
+		incarnation: e.incarnation, session: e.session, seq: e.nextSeq(s), sent: s.Tick,
 		used: l.Used, returned: l.Returned + e.promised,
 	}
 	if l.exists {
@@ -98,11 +98,11 @@ func (s *state) hear(e *edge, c choose) error {
 	granted, until := a.granted, a.until
 	switch s.w.Rule {
 	case LateReading:
-		until = s.until(e, s.tick, a.ttl)
+		until = s.until(e, s.Tick, a.ttl)
 	case Increments:
 		granted += l.Totals().Granted
 	}
-	l.Raise(granted, s.w.reading(e.fast, until), 0, s.w.rates())
+	l.Raise(granted, s.w.Time.Reading(e.fast, until), 0, s.w.Time.Rates())
 	if e.promised > 0 {
 		l.Return(e.promised)
 		e.promised = 0
@@ -118,12 +118,12 @@ func (s *state) hear(e *edge, c choose) error {
 // until returns the first tick at which a lease admits nothing that was raised
 // with a ttl to a question sent at a tick.
 func (s *state) until(e *edge, sent int, ttl clock.Millis) int {
-	rates := s.w.rates()
+	rates := s.w.Time.Rates()
 	if s.w.Rule == NoGuard {
 		rates = clock.Rates{}
 	}
 	l := escrow.NewLease(escrow.Window{})
-	l.Raise(1, s.w.reading(e.fast, sent), ttl, rates) // without credits there is no deadline
+	l.Raise(1, s.w.Time.Reading(e.fast, sent), ttl, rates) // without credits there is no deadline
 	return s.w.firstExpired(e.fast, l)
 }
 
@@ -131,7 +131,7 @@ func (s *state) until(e *edge, sent int, ttl clock.Millis) int {
 // the last tick if it does to the end.
 func (w *World) firstExpired(fast bool, l *escrow.Lease) int {
 	k := 0
-	for k <= w.ticks() && !l.Expired(w.reading(fast, k)) {
+	for k <= w.ticks() && !l.Expired(w.Time.Reading(fast, k)) {
 		k++
 	}
 	return k

@@ -5,7 +5,7 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
-	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 	"github.com/tkcoord/tkcoord/policy"
 )
 
@@ -14,7 +14,7 @@ func (w *World) New() *state { return w.with(newDriver(w)) }
 
 // with returns an empty state that is driven by d.
 func (w *World) with(d *driver) *state {
-	return &state{w: w, d: d, leader: -1, nodes: make([]node, w.Leaders), edges: make([]edge, w.Edges)}
+	return &state{w: w, d: d, Cluster: cluster.Cluster{Time: &w.Time, Leader: -1, Nodes: make([]cluster.Node, w.Leaders)}, edges: make([]edge, w.Edges)}
 }
 
 // Init implements model.Model. A cluster was founded, all nodes have applied its
@@ -39,14 +39,12 @@ func (w *World) begin(fast func(process int) bool) *state {
 	for i := range s.edges {
 		s.edges[i] = edge{fast: fast(i), incarnation: 1}
 	}
-	for i := range s.nodes {
-		n := &s.nodes[i]
-		n.fast = fast(w.Edges + i)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		n.Fast = fast(w.Edges + i)
 		s.note(n)
 	}
-	src := clock.SourceOf(s.nodes[0].source)
-	src.Lead()
-	s.leader, s.nodes[0].source = 0, src.State()
+	s.Elect(0, 0)
 	s.left.normalise()
 	s.normalise()
 	return s

@@ -26,9 +26,7 @@ func (s *state) commit(c choose) error {
 	if err != nil {
 		return err
 	}
-	for i := range s.nodes {
-		s.nodes[i].fresh = false
-	}
+	s.Committed()
 	if err := s.checkProgress(&before); err != nil {
 		return err
 	}
@@ -47,7 +45,7 @@ func (s *state) commit(c choose) error {
 // answer checks what became of an ask and sends the answer.
 func (s *state) answer(e *entry, had *edge, before *head, res fsm.Result, c choose) error {
 	x, r := &s.edges[e.edge], &e.req
-	listens := s.leader >= 0 && !r.void && r.incarnation == x.incarnation && !x.halted
+	listens := s.Leader >= 0 && !r.void && r.incarnation == x.incarnation && !x.halted
 	if res.Err != nil {
 		if listens {
 			x.send(answer{refused: true, final: errors.Is(res.Err, fsm.ErrReplaced)}, c)

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/tkcoord/tkcoord/escrow"
-	"github.com/tkcoord/tkcoord/fsm/clock"
 )
 
 // normalise replaces s by the state that stands for all that behave like it and
@@ -13,9 +12,7 @@ import (
 // of them together are what makes the state space finite and small.
 func (s *state) normalise() {
 	s.normaliseHead()
-	for i := range s.nodes {
-		s.normaliseNode(i)
-	}
+	s.Cluster.Normalise(s.head.now, s.left.elections > 0, s.w.Rule == NoBarrier)
 	for i := range s.edges {
 		e := &s.edges[i]
 		s.normaliseLease(e)
@@ -59,52 +56,9 @@ func (s *state) normaliseHead() {
 	}
 }
 
-// normaliseNode: a pair that the node must note anew before it may lead is never
-// used, and a follower runs from its newest pair only. A clock that is not slewed
-// goes on in the same way from any point that it has passed.
-func (s *state) normaliseNode(i int) {
-	n := &s.nodes[i]
-	at := s.at(n)
-	s.forgetNode(i)
-	if !n.fresh && s.w.Rule != NoBarrier {
-		n.source.Newest = clock.Pair{}
-	}
-	if s.leader != i {
-		n.source.Base = clock.Pair{}
-	}
-	if n.source.Slew == 0 {
-		n.source.Base = advance(n.source.Base, at)
-	}
-	n.source.Newest = advance(n.source.Newest, at) // slew starts at 0 when it leads
-}
-
-// forgetNode: once there are no elections any more, a node that does not lead
-// never will, and the leader needs its newest pair only if a step is in the log
-// that carries its clock forward.
-func (s *state) forgetNode(i int) {
-	n := &s.nodes[i]
-	switch {
-	case s.left.elections > 0:
-	case s.leader != i:
-		*n = node{fast: n.fast, fresh: true}
-	case s.head.now <= s.clock():
-		n.fresh, n.source.Newest = true, clock.Pair{}
-	}
-}
-
-// advance moves a pair along its clock to the newest whole millisecond before
-// at.
-func advance(p clock.Pair, at clock.Nanos) clock.Pair {
-	if p == (clock.Pair{}) {
-		return p
-	}
-	d := at - p.At
-	return clock.Pair{Now: p.Now + clock.Millis(d/clock.NanosPerMilli), At: at - d%clock.NanosPerMilli}
-}
-
 // normaliseLease: a deadline that has passed is like none.
 func (s *state) normaliseLease(e *edge) {
-	if e.lease.until <= s.tick {
+	if e.lease.until <= s.Tick {
 		e.lease.until = 0
 	}
 }
@@ -123,7 +77,7 @@ func (s *state) dropDead(e *edge) {
 	for k := range e.answers {
 		a := &e.answers[k]
 		a.ttl = 0
-		if a.until <= s.tick {
+		if a.until <= s.Tick {
 			a.until = 0
 		}
 	}

@@ -147,9 +147,9 @@ func TestCanonicalForms(t *testing.T) {
 
 // exchange2 exchanges an edge and a node with the next one.
 func (s *state) exchange2(edge, node int) {
-	e, n := (edge+1)%len(s.edges), (node+1)%len(s.nodes)
+	e, n := (edge+1)%len(s.edges), (node+1)%len(s.Nodes)
 	s.edges[edge], s.edges[e] = s.edges[e], s.edges[edge]
-	s.nodes[node], s.nodes[n] = s.nodes[n], s.nodes[node]
+	s.Nodes[node], s.Nodes[n] = s.Nodes[n], s.Nodes[node]
 	for i := range s.pending {
 		switch p := &s.pending[i]; p.edge {
 		case edge:
@@ -158,11 +158,11 @@ func (s *state) exchange2(edge, node int) {
 			p.edge = edge
 		}
 	}
-	switch s.leader {
+	switch s.Leader {
 	case node:
-		s.leader = n
+		s.Leader = n
 	case n:
-		s.leader = node
+		s.Leader = node
 	}
 }
 
@@ -230,7 +230,7 @@ func TestEncoding(t *testing.T) {
 			if again := w.Encode(nil, c); !bytes.Equal(data, again) {
 				t.Fatalf("%v\nhas the normal form\n%v", s, c)
 			}
-			if s.tick == w.ticks() && r.IntN(40) == 0 {
+			if s.Tick == w.ticks() && r.IntN(40) == 0 {
 				s = start(&w, r.IntN(16))
 			}
 		}

@@ -3,6 +3,7 @@ package real
 import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
 // A state is the world at one instant, always in normal form, see normal.go.
@@ -10,12 +11,10 @@ type state struct {
 	w *World
 	d *driver // the real state machine; no part of the state
 
-	tick int // real time
+	cluster.Cluster
 	head head
 	left budget
 
-	nodes  []node
-	leader int // index into nodes, -1 if nobody leads
 	// Entries that the leader sealed and that are not committed, oldest first.
 	pending []entry
 	read    clock.Millis // EarlyStamp: the stamp for the next batch, 0 for none
@@ -64,14 +63,6 @@ func (b *budget) kinds() [7]*int {
 func (b *budget) spend(kind *int) {
 	*kind--
 	b.faults--
-}
-
-// A node is a process that can lead.
-type node struct {
-	fast   bool
-	fresh  bool         // it has applied the newest entry and noted it
-	source clock.State  // of its clock.Source
-	stamp  clock.Millis // KeptStamp: the largest it made
 }
 
 // An entry is a sealed batch of one command at most.

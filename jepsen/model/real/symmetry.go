@@ -1,6 +1,10 @@
 package real
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
+)
 
 // Canonicalise implements model.Symmetric. Edges are alike, and so are nodes, but
 // for the rates of their clocks, which are part of what is sorted. The argument:
@@ -40,34 +44,28 @@ func (s *state) sortEdges() {
 }
 
 func (s *state) sortNodes() {
-	keys := s.keys(len(s.nodes), (*writer).node)
-	for i := 1; i < len(s.nodes); i++ {
+	keys := s.keys(len(s.Nodes), func(w *writer, s *state, i int) { w.Node(&s.Cluster, i, s.w.base()) })
+	for i := 1; i < len(s.Nodes); i++ {
 		for k := i; k > 0 && bytes.Compare(keys[k], keys[k-1]) < 0; k-- {
 			keys[k], keys[k-1] = keys[k-1], keys[k]
-			s.nodes[k], s.nodes[k-1] = s.nodes[k-1], s.nodes[k]
-			switch s.leader {
-			case k:
-				s.leader = k - 1
-			case k - 1:
-				s.leader = k
-			}
+			s.Swap(k, k-1)
 		}
 	}
 }
 
 // keys encodes each of n processes.
 func (s *state) keys(n int, encode func(*writer, *state, int)) (keys [maxProcesses][]byte) {
-	out := writer{s.d.keys[:0]}
+	out := writer{cluster.Writer{Buf: s.d.keys[:0]}}
 	var ends [maxProcesses]int
 	for i := range n {
 		encode(&out, s, i)
-		ends[i] = len(out.buf)
+		ends[i] = len(out.Buf)
 	}
 	from := 0
 	for i := range n {
-		keys[i] = out.buf[from:ends[i]]
+		keys[i] = out.Buf[from:ends[i]]
 		from = ends[i]
 	}
-	s.d.keys = out.buf
+	s.d.keys = out.Buf
 	return keys
 }

@@ -15,11 +15,11 @@ import (
 // Instants are shown by their distance from the beginning.
 func (s *state) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "t=%d now=%d ", s.tick, s.rel(s.head.now))
+	fmt.Fprintf(&b, "t=%d now=%d ", s.Tick, s.rel(s.head.now))
 	s.describeLedger(&b)
 	b.WriteString(" |")
-	for i := range s.nodes {
-		s.describeNode(&b, i)
+	for i := range s.Nodes {
+		s.Describe(&b, i, s.w.base())
 	}
 	for i := range s.pending {
 		b.WriteString(" " + s.describeEntry(&s.pending[i]))
@@ -74,25 +74,6 @@ func describe(a escrow.Allotment) string {
 	return fmt.Sprintf("%d/%d", a.Granted, a.Used)
 }
 
-func (s *state) describeNode(b *strings.Builder, i int) {
-	n := &s.nodes[i]
-	src := clock.SourceOf(n.source)
-	fmt.Fprintf(b, " %c", 'A'+i)
-	if n.fast {
-		b.WriteByte('+')
-	} else {
-		b.WriteByte('-')
-	}
-	switch {
-	case s.leader == i:
-		fmt.Fprintf(b, "=%d!", s.rel(s.clock()))
-	case n.source.Newest != (clock.Pair{}) && n.fresh:
-		fmt.Fprintf(b, "=%d", s.rel(src.At(s.at(n))))
-	default:
-		b.WriteString("=?")
-	}
-}
-
 func (s *state) describeEntry(e *entry) string {
 	switch e.what {
 	case anAsk:
@@ -129,7 +110,7 @@ func (s *state) describeEdge(b *strings.Builder, i int) {
 // before describes until when credits may be spent.
 func (s *state) before(until int) string {
 	switch {
-	case until <= s.tick:
+	case until <= s.Tick:
 		return " expired"
 	case until > s.w.ticks():
 		return " to the end"

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
 // A World is a small cluster and its edges: how many there are, what may go
@@ -24,11 +25,8 @@ type World struct {
 	Limit   escrow.Credits // of a window, at first
 	Wants   []int          // how many unspent credits an ask may be for
 
-	// Beat is the real time between two ticks, in ms. A clock advances in it by
-	// Beat·(1±Drift). Slew lets a leader run faster or slower than its clock.
-	Beat        clock.Millis
-	Drift, Slew clock.PPM
-	Clocks      Clocks
+	cluster.Time
+	Clocks Clocks
 
 	// What may be under way: requests and answers of each edge, and entries that
 	// are sealed and not committed; 0 commits an entry as it is sealed.
@@ -70,7 +68,7 @@ func Small() World {
 	return World{
 		Edges: 2, Leaders: 2,
 		Windows: 1, Length: 10, Longest: 1000, Limit: 1, Wants: []int{1},
-		Beat: 4, Drift: 250_000, Clocks: WorstClocks,
+		Time: cluster.Time{Beat: 4, Drift: 250_000}, Clocks: WorstClocks,
 		Requests: 1, Answers: 1,
 		Faults: 100,
 		Rule:   Intact,
@@ -133,27 +131,10 @@ func (w *World) Validate() error {
 
 // ticks returns how often real time advances: until a fast clock has passed all
 // windows, and once more.
-func (w *World) ticks() int {
-	fast := int(w.Beat) * (million + int(w.Drift))
-	return (w.Windows*int(w.Length)*million+fast-1)/fast + 1
-}
-
-const million = 1_000_000
+func (w *World) ticks() int { return w.Ticks(clock.Millis(w.Windows) * w.Length) }
 
 // base is the cluster clock at the beginning, when a window starts.
 func (w *World) base() clock.Millis { return 100 * w.Length }
-
-// reading is what a process's monotonic clock shows after so many ticks.
-func (w *World) reading(fast bool, tick int) clock.Nanos {
-	rate := million - int64(w.Drift)
-	if fast {
-		rate = million + int64(w.Drift)
-	}
-	return clock.Nanos(int64(tick) * int64(w.Beat) * rate) // ms·10⁻⁶ is ns
-}
-
-// rates are the cluster's assumptions about clocks, which hold here.
-func (w *World) rates() clock.Rates { return clock.Rates{Drift: w.Drift, Slew: w.Slew} }
 
 // A choice is one change of the policy.
 type choice struct {
