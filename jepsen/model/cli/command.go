@@ -44,6 +44,7 @@ Exit status: 0 if everything holds, 1 if an invariant is violated or a number
 differs from the known one, 3 if a limit ended the exploration before either was
 certain, 2 if the command failed.`,
 		Example: `  tkmodel run real --ci
+  tkmodel run doors --ci
   tkmodel rules --transcripts
   tkmodel run leasing --nodes 2 --limit 4 --batch 2 --variant carryover
   tkmodel run handoff --nodes 2 --limit 4 --k 2 --rule suffix

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"github.com/tkcoord/tkcoord/jepsen/model"
 	"github.com/tkcoord/tkcoord/jepsen/model/real"
 )
@@ -22,18 +20,12 @@ worlds that the other flags start from. docs/verification.md explains them.`,
 		example:  "--windows 2 --elections 1 --rule wall-clock",
 		symmetry: true,
 		define:   defineReal,
-		flags:    realFlags(),
+		flags:    flagNames(realFlags()),
 	}
 }
 
-// A worldFlag is a flag for one field of a world.
-type worldFlag struct {
-	name, usage string
-	at          func(*real.World) any // pointer to the field
-}
-
-func worldFlags() []worldFlag {
-	return []worldFlag{
+func realFlags() []worldFlag[real.World] {
+	return []worldFlag[real.World]{
 		{"edges", "processes that spend", func(w *real.World) any { return &w.Edges }},
 		{"leaders", "nodes that can lead", func(w *real.World) any { return &w.Leaders }},
 		{"windows", "windows that a fast clock passes", func(w *real.World) any { return &w.Windows }},
@@ -66,68 +58,7 @@ func worldFlags() []worldFlag {
 	}
 }
 
-func realFlags() []string {
-	names := []string{"ci", "long"}
-	for _, f := range worldFlags() {
-		names = append(names, f.name)
-	}
-	return names
-}
-
-// define adds the flag with the field's value as its default.
-func (f worldFlag) define(set *pflag.FlagSet, w *real.World) {
-	switch p := f.at(w).(type) {
-	case *int:
-		set.IntVar(p, f.name, *p, f.usage)
-	case *int64:
-		set.Int64Var(p, f.name, *p, f.usage)
-	case *string:
-		set.StringVar(p, f.name, *p, f.usage)
-	case *bool:
-		set.BoolVar(p, f.name, *p, f.usage)
-	case *[]int:
-		set.IntSliceVar(p, f.name, *p, f.usage)
-	}
-}
-
-// copy sets the field of to as it is in from.
-func (f worldFlag) copy(to, from *real.World) {
-	switch p := f.at(to).(type) {
-	case *int:
-		*p = *f.at(from).(*int)
-	case *int64:
-		*p = *f.at(from).(*int64)
-	case *string:
-		*p = *f.at(from).(*string)
-	case *bool:
-		*p = *f.at(from).(*bool)
-	case *[]int:
-		*p = *f.at(from).(*[]int)
-	}
-}
-
 func defineReal(c *cobra.Command) func() (model.Runner, error) {
-	given := real.Small()
-	ci := c.Flags().Bool("ci", false, "start from the world that is explored with every change")
-	long := c.Flags().Bool("long", false, "start from a world of more than ten million states")
-	for _, f := range worldFlags() {
-		f.define(c.Flags(), &given)
-	}
-	return func() (model.Runner, error) {
-		w := real.Small()
-		switch {
-		case *ci && *long:
-			return nil, errors.New("either ci or long")
-		case *ci:
-			w = real.CI()
-		case *long:
-			w = real.Long()
-		}
-		for _, f := range worldFlags() {
-			if c.Flags().Changed(f.name) {
-				f.copy(&w, &given)
-			}
-		}
-		return model.Bind(&w), w.Validate()
-	}
+	p := presets[real.World]{real.Small, real.CI, real.Long}
+	return p.define(c, realFlags(), func(w *real.World) (model.Runner, error) { return model.Bind(w), w.Validate() })
 }

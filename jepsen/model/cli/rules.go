@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/doors"
 	"github.com/tkcoord/tkcoord/jepsen/model/real"
 )
 
@@ -29,8 +30,8 @@ fails with status 1 if either is not so.`,
 		defer cancel()
 		opt.Symmetry = true
 		var rows []refuted
-		for _, r := range real.Refutations() {
-			row, err := refute(ctx, opt, r)
+		for _, r := range refutations() {
+			row, err := r.refute(ctx, opt)
 			if err != nil {
 				return err
 			}
@@ -44,24 +45,43 @@ fails with status 1 if either is not so.`,
 	return c
 }
 
+// A refutation is a rule and a world with it and without.
+type refutation struct {
+	rule           string
+	broken, intact model.Runner
+}
+
+// refutations lists those of all worlds of real code.
+func refutations() []refutation {
+	var all []refutation
+	for _, r := range real.Refutations() {
+		broken := r.Broken()
+		all = append(all, refutation{string(r.Rule), model.Bind(&broken), model.Bind(&r.Intact)})
+	}
+	for _, r := range doors.Refutations() {
+		broken := r.Broken()
+		all = append(all, refutation{string(r.Rule), model.Bind(&broken), model.Bind(&r.Intact)})
+	}
+	return all
+}
+
 // A refuted row tells what became of a rule.
 type refuted struct {
-	Rule   real.Rule     `json:"rule"`
+	Rule   string        `json:"rule"`
 	Trace  *model.Trace  `json:"trace,omitempty"` // nil if breaking the rule broke nothing
 	Broken *model.Result `json:"broken"`
 	Intact *model.Result `json:"intact"`
 }
 
-func refute(ctx context.Context, opt model.Options, r real.Refutation) (refuted, error) {
-	broken, intact := r.Broken(), r.Intact
-	row := refuted{Rule: r.Rule}
+func (r refutation) refute(ctx context.Context, opt model.Options) (refuted, error) {
+	row := refuted{Rule: r.rule}
 	var err error
-	if row.Broken, err = model.Explore(ctx, &broken, opt); err != nil {
-		return row, fmt.Errorf("without %s: %w", r.Rule, err)
+	if row.Broken, err = r.broken.Explore(ctx, opt); err != nil {
+		return row, fmt.Errorf("without %s: %w", r.rule, err)
 	}
 	row.Trace = row.Broken.Violation
-	if row.Intact, err = model.Explore(ctx, &intact, opt); err != nil {
-		return row, fmt.Errorf("with %s: %w", r.Rule, err)
+	if row.Intact, err = r.intact.Explore(ctx, opt); err != nil {
+		return row, fmt.Errorf("with %s: %w", r.rule, err)
 	}
 	return row, nil
 }

@@ -23,7 +23,7 @@ type system struct {
 }
 
 func systems() []system {
-	return []system{realSystem(), leasing(), federated(), heartbeat(), handoff()}
+	return []system{realSystem(), doorsSystem(), leasing(), federated(), heartbeat(), handoff()}
 }
 
 func leasing() system {
