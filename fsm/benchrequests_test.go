@@ -22,23 +22,28 @@ func requestMachine(b testing.TB) *Machine {
 	both := rated("both", strategy.Params{Name: strategy.GCRA, Limit: 1e9, Period: 1000, Burst: 1e9})
 	both.Kind, both.Guard = policy.Guarded, guard.Guard
 	gcra := rated("gcra", strategy.Params{Name: strategy.GCRA, Limit: 1, Period: 1e6, Burst: 1e9}) // cells live long
-	apply(b, m, 0, Genesis{ClusterID: "c", Settings: DefaultSettings()},
-		Policies{Put: []policy.Policy{gcra, fixed("window", escrow.MaxCredits, 3_600_000), meter, guard, both}})
+	refuseNone(b, apply(b, m, 0, Genesis{ClusterID: "c", Settings: DefaultSettings()},
+		Policies{Put: []policy.Policy{gcra, fixed("window", escrow.MaxCredits, 3_600_000), meter, guard, both}}))
 	return m
 }
 
-func apply(b testing.TB, m *Machine, stamp clock.Millis, commands ...Command) Outcome {
+// apply applies an entry of commands.
+func apply(t interface{ Fatal(...any) }, m *Machine, stamp clock.Millis, commands ...Command) Outcome {
 	var batch Batch
 	for _, c := range commands {
 		batch.Add(c)
 	}
 	out, err := m.Apply(m.Index()+1, batch.Seal(stamp, 1), true)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
+	return out
+}
+
+func refuseNone(t testing.TB, out Outcome) Outcome {
 	for _, r := range out.Results {
 		if r.Err != nil || r.KeyErrs != nil {
-			b.Fatal(r.Err, r.KeyErrs)
+			t.Fatal(r.Err, r.KeyErrs)
 		}
 	}
 	return out
@@ -60,7 +65,7 @@ func checks(name string, keys, n int) []*Check {
 // warm checks each of so many keys once.
 func warm(b testing.TB, m *Machine, name string, keys int) {
 	for _, c := range checks(name, keys, min(keys, 1000)) {
-		apply(b, m, 0, c)
+		refuseNone(b, apply(b, m, 0, c))
 	}
 }
 
@@ -170,7 +175,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	m := requestMachine(b)
 	var ids []string
 	for range 512 {
-		ids = append(ids, apply(b, m, 0, &Admit{Policy: "guard"}).Results[0].Admission.LeaseID)
+		ids = append(ids, refuseNone(b, apply(b, m, 0, &Admit{Policy: "guard"})).Results[0].Admission.LeaseID)
 	}
 	var entries [][]byte
 	for at := 0; at+100 <= len(ids); at += 100 {

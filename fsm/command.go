@@ -93,7 +93,8 @@ func DefaultSettings() Settings {
 type Step struct{ To clock.Millis }
 
 // Exchange settles the budgets of one edge, see the Exchange call of the Edge
-// door for the meaning of its fields.
+// door for the meaning of its fields. An edge asks for each budget at most once; a
+// second ask for one is settled like an exchange of its own right after.
 type Exchange struct {
 	EdgeID      string
 	Incarnation uint64

@@ -211,6 +211,45 @@ func TestRepeatsChangeNothing(t *testing.T) {
 	})
 }
 
+// TestSecondAskIsHarmless: an edge asks once for each budget in an exchange. If it
+// asks again, that counts as an exchange of its own that comes right after, to
+// the byte: so what is proved of exchanges that are repeated and overtaken holds.
+func TestSecondAskIsHarmless(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		_, m := drawLog(rt, 10, tight())
+		s := newStory(rt, m)
+		s.now = m.now
+		x := s.exchange()
+		for range rapid.IntRange(1, 4).Draw(rt, "more") {
+			a := s.ask(x.Session)
+			if again := x.Asks[s.one("again", len(x.Asks))]; s.one("same", 4) > 0 {
+				a.Policy, a.Key = again.Policy, again.Key
+			}
+			x.Asks = append(x.Asks, a)
+		}
+		var single []Command
+		for _, a := range x.Asks {
+			y := *x
+			y.Asks = []Ask{a}
+			single = append(single, &y)
+		}
+		other := thaw(t, m.Freeze())
+		got := one(rt, m, m.now, x)
+		out := apply(rt, other, other.now, single...)
+		for i, r := range out.Results {
+			if fmt.Sprint(got.Err) != fmt.Sprint(r.Err) || got.Session != r.Session {
+				rt.Fatalf("%+v: %v, session %d; want %v, %d", x, got.Err, got.Session, r.Err, r.Session)
+			}
+			if r.Err == nil && fmt.Sprint(got.Answers[i]) != fmt.Sprint(r.Answers[0]) {
+				rt.Fatalf("%+v: ask %d is answered %+v, alone %+v", x, i, got.Answers[i], r.Answers[0])
+			}
+		}
+		if m.Freeze().Digest() != other.Freeze().Digest() {
+			rt.Fatalf("%+v leaves another state than its asks one by one", x)
+		}
+	})
+}
+
 // once keeps one ask for each budget, which is what an edge may send.
 func once(asks []Ask) []Ask {
 	slices.SortStableFunc(asks, func(a, b Ask) int { return cmp.Compare(a.Policy+"/"+a.Key, b.Policy+"/"+b.Key) })

@@ -29,8 +29,9 @@ type table[V any] struct {
 // newTable returns an empty table with a power of two of shards.
 func newTable[V any](shards int, part func(*V)) *table[V] {
 	t := &table[V]{shards: make([]*shard[V], shards), seed: maphash.MakeSeed(), part: part}
+	empty := make([]shard[V], shards) // in one piece: machines are made often in tests
 	for i := range t.shards {
-		t.shards[i] = &shard[V]{}
+		t.shards[i] = &empty[i]
 	}
 	return t
 }
