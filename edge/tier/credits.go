@@ -70,7 +70,8 @@ func (t *Tier) fromCredits(ctx context.Context, p *policy.Policy, key string, co
 				return strategy.Decision{}, errUndecided
 			}
 		}
-		if !l.reply.Allowed && e.credits < cost {
+		// A denial of more than this check would have asked for says nothing about it.
+		if !l.reply.Allowed && l.amount <= max(b.batch, cost) && e.credits < cost {
 			s.mu.Unlock()
 			return l.reply, nil
 		}
@@ -93,9 +94,10 @@ func (t *Tier) openBook(p *policy.Policy) (*book, error) {
 
 // A lease is one debit under way.
 type lease struct {
-	done  chan struct{} // closed when the rest is set
-	reply strategy.Decision
-	err   error
+	amount int64
+	done   chan struct{} // closed when the rest is set
+	reply  strategy.Decision
+	err    error
 }
 
 // refill fetches a batch in the background if the key runs low. Call it with the
@@ -114,7 +116,7 @@ func (t *Tier) refill(s *shard, e *entry) {
 // fetch debits an amount for a key. It goes on when whoever asked for it is gone:
 // what was debited is spent by others. Call it with the shard locked.
 func (t *Tier) fetch(s *shard, e *entry, amount int64, background bool) *lease {
-	l := &lease{done: make(chan struct{})}
+	l := &lease{amount: amount, done: make(chan struct{})}
 	e.lease = l
 	t.work.Go(func() {
 		ctx, cancel := context.WithTimeout(t.ctx, t.cfg.LeaseTimeout)

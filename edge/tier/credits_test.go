@@ -71,6 +71,27 @@ func TestOneDebitPerKey(t *testing.T) {
 	})
 }
 
+// A request that waited for the debit of a much larger one was denied with it,
+// although there was enough for itself.
+func TestDenialOfALargerDebit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, slidingLog)
+		tier := newTier(t, d)
+		defer tier.Close()
+		p := leasedBy(slidingLog, policy.Tier{Batch: 10})
+		release := d.block()
+		var large, small strategy.Decision
+		first := together(1, func(int) { large, _ = tier.Check(t.Context(), &p, "a", 101) })
+		second := together(1, func(int) { small, _ = tier.Check(t.Context(), &p, "a", 1) })
+		release()
+		first.Wait()
+		second.Wait()
+		if large.Allowed || !small.Allowed || small.Remaining != 9 {
+			t.Errorf("101 of 100: %+v; 1 beside it: %+v", large, small)
+		}
+	})
+}
+
 // TestLeaseOutlivesItsAsker: whoever asked for a batch may go away: others get it.
 // A debit that fails is an error of all who wait for it, and of nobody later.
 func TestLeaseOutlivesItsAsker(t *testing.T) {
