@@ -440,16 +440,11 @@ func (n *Node) Propose(ctx context.Context, cmd fsm.Command) (Applied, error) {
 	if !n.leading.Load() {
 		return Applied{}, ErrNotLeader
 	}
-	if needs := fsm.Needs(cmd); needs > oldestLogVersion {
-		if have, _ := n.members.MinLogVersion(); have < needs {
-			return Applied{}, fmt.Errorf("%T needs log format %d, a voter reads up to %d: %w", cmd, needs, have, ErrOldVoter)
-		}
+	if err := n.members.allRead(fsm.Needs(cmd)); err != nil {
+		return Applied{}, fmt.Errorf("%T: %w", cmd, err)
 	}
 	return n.proposer.Propose(ctx, cmd)
 }
-
-// oldestLogVersion is read by every version, so that it need not be asked for.
-const oldestLogVersion = 1
 
 // ReadBarrier returns once a read of the local replica is linearizable: it sees
 // everything that was acknowledged before the call.

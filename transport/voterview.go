@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hashicorp/raft"
@@ -23,6 +24,20 @@ func (m *Membership) MinLogVersion() (version uint32, ok bool) {
 		all = append(all, p.LogVersion)
 	}
 	return slices.Min(all), true
+}
+
+// oldestLogVersion is read by every version, so that it need not be asked for.
+const oldestLogVersion = 1
+
+// allRead reports ErrOldVoter while a voter may not read a log format.
+func (m *Membership) allRead(version uint32) error {
+	if version <= oldestLogVersion {
+		return nil
+	}
+	if have, _ := m.MinLogVersion(); have < version {
+		return fmt.Errorf("log format %d is needed, a voter reads up to %d: %w", version, have, ErrOldVoter)
+	}
+	return nil
 }
 
 var _ raft.ServerAddressProvider = (*Gossip)(nil)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -81,6 +82,28 @@ func TestMinLogVersion(t *testing.T) {
 		}
 		if got != tc.want {
 			t.Errorf("servers %q, peers %q: version %s, want %s", tc.servers, tc.peers, got, tc.want)
+		}
+	}
+}
+
+// TestOldVoters: what a voter would halt at is refused before it is proposed, also
+// while one has never been heard of.
+func TestOldVoters(t *testing.T) {
+	for _, tc := range []struct {
+		peers string // of the voters a and b
+		needs uint32
+		ok    bool
+	}{
+		{"a:2 b:2", 2, true},
+		{"a:2 b:1", 2, false},
+		{"a:2 !b:1", 2, false},
+		{"a:2", 2, false},
+		{"a:2", 1, true},
+		{"a:3 b:2", 3, false},
+	} {
+		err := newStillMembership(t, "a b", tc.peers).allRead(tc.needs)
+		if tc.ok != (err == nil) || err != nil && !errors.Is(err, ErrOldVoter) {
+			t.Errorf("peers %q, log format %d: %v, want ok %v", tc.peers, tc.needs, err, tc.ok)
 		}
 	}
 }
