@@ -107,7 +107,6 @@ func TestBadAsks(t *testing.T) {
 		{"unknown policy", &tkcoordv1.Ask{Policy: "apj", Key: "k", Want: 1}, tkcoordv1.Reason_REASON_UNKNOWN_POLICY, "policy", `policy: "apj": unknown policy`},
 		{"no policy", &tkcoordv1.Ask{Key: "k", Want: 1}, tkcoordv1.Reason_REASON_INVALID, "policy", `policy: got "", want the name of a policy, 1 to 256 bytes`},
 		{"long policy", &tkcoordv1.Ask{Policy: strings.Repeat("p", 257), Key: "k", Want: 1}, tkcoordv1.Reason_REASON_INVALID, "policy", "(257 bytes)"},
-		{"empty key", &tkcoordv1.Ask{Policy: "api", Want: 1}, tkcoordv1.Reason_REASON_INVALID, "key", `key: got "", want 1 to 1024 bytes`},
 		{"long key", &tkcoordv1.Ask{Policy: "api", Key: strings.Repeat("k", 1025), Want: 1}, tkcoordv1.Reason_REASON_INVALID, "key", "(1025 bytes)"},
 		{"key of 1 MB", &tkcoordv1.Ask{Policy: "api", Key: strings.Repeat("k", 1<<20), Want: 1}, tkcoordv1.Reason_REASON_INVALID, "key", "(1048576 bytes)"},
 		{"negative used", &tkcoordv1.Ask{Policy: "api", Key: "k", WindowStartMs: b.window, Used: -1}, tkcoordv1.Reason_REASON_INVALID, "used", "used: got -1, want 0 to"},

@@ -35,7 +35,7 @@ func TestCert(t *testing.T) {
 		t.Errorf("got %q, want %q", r.stdout, want)
 	}
 	c.on("status", "--tls-dir", dir).wants(t, exitDone, "")
-	c.on("check", "api", "a", "--tls-dir", dir).wants(t, exitDone, "")
+	c.on("check", "--local", "api", "a", "--tls-dir", dir).wants(t, exitDone, "")
 
 	tkcoord(t, "cert", "client", "dev", "--dir", dir).wants(t, exitDone, "")
 	c.on("status", "--tls-dir", dir).wants(t, exitFailed, `.* has several client certificates \(client-dev.pem, client-ops.pem\): choose with --tls-cert\n`)
