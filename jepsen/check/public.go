@@ -194,11 +194,11 @@ func (x *Case) resolvePublic() publicCalls {
 		}
 	}
 	for _, e := range x.Story.Public {
-		if c, ok := e.cmd.(*fsm.Check); ok && x.byCredits(c.Policy) {
-			p.debits = append(p.debits, e)
+		if !slices.Contains(left[e.index], e) {
 			continue
 		}
-		if !slices.Contains(left[e.index], e) {
+		if c, ok := e.cmd.(*fsm.Check); ok && x.byCredits(c.Policy) {
+			p.debits = append(p.debits, e)
 			continue
 		}
 		s, latest := shapeOf(e.cmd), e.at.Add(x.Wall.Bend()+placeWithin)

@@ -138,6 +138,10 @@ func newPublicPlay(t testing.TB) *publicPlay {
 	p.local("leased", granted-3, strategy.Decision{Allowed: true, Limit: 20, ResetAt: p.end})
 	p.local("paced", 4, strategy.Decision{Allowed: true, Limit: 5, ResetAt: p.end})
 
+	p.call("passed on", history.Check, "paced", 1, "a") // by a node that ends
+	p.pass(100 * time.Millisecond)
+	p.call("passed on", history.Check, "paced", 1, "a")
+
 	a := p.call("slots", history.Admit, "narrow", 0, "x").Answer.Lease
 	from := p.at
 	b := p.call("slots", history.Admit, "narrow", 0, "x").Answer.Lease

@@ -75,7 +75,7 @@ func someEdges(c *host.Cluster, rng *rand.Rand) ([]*host.Edge, error) {
 		return nil, fmt.Errorf("%w: the cluster has no edges", ErrSkipped)
 	}
 	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all[:1+rng.IntN(len(all))], nil
+	return all[:1+rng.IntN(max(1, len(all)-1))], nil // NB: without anybody left the fault may hit no operation
 }
 
 // named is a host of either kind.
