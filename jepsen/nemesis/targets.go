@@ -68,7 +68,7 @@ func someNodes() choice {
 	}}
 }
 
-// someEdges picks any number of edges but none.
+// someEdges picks any number of edges but none, and not all if there are several.
 func someEdges(c *host.Cluster, rng *rand.Rand) ([]*host.Edge, error) {
 	all := append([]*host.Edge(nil), c.Edges()...)
 	if len(all) == 0 {
