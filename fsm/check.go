@@ -90,10 +90,13 @@ func (m *Machine) checkPolicy(name string, p *policyState) error {
 	switch {
 	case p.since > m.now:
 		return fmt.Errorf("policy %q: windows may not begin before %d, and now is %d", name, p.since, m.now)
-	case (p.states != 0) != (hasStates && !p.deleted) || (p.guard != nil) != (guarded && !p.deleted):
+	case (p.states != 0) != (hasStates && !p.deleted) || (p.guard != nil && !p.guard.retired) != (guarded && !p.deleted):
 		return fmt.Errorf("policy %q of kind %v, deleted %v, has states %d and guard %+v", name, p.Kind, p.deleted, p.states, p.guard)
 	}
-	if g := p.guard; g != nil && (g.limiter.Ceiling() < int64(p.Guard.MinLimit) || g.limiter.Ceiling() > int64(p.Guard.MaxLimit)) {
+	if g := p.guard; g != nil && g.retired && g.inflight == 0 {
+		return fmt.Errorf("policy %q keeps a guard without slots", name)
+	}
+	if g := p.guard; g != nil && !g.retired && (g.limiter.Ceiling() < int64(p.Guard.MinLimit) || g.limiter.Ceiling() > int64(p.Guard.MaxLimit)) {
 		return fmt.Errorf("policy %q: limit %d is outside [%d, %d]", name, g.limiter.Ceiling(), p.Guard.MinLimit, p.Guard.MaxLimit)
 	}
 	if err := (&policyState{Policy: p.Policy}).prepare(); err != nil {

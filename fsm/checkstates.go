@@ -131,8 +131,8 @@ func (m *Machine) checkSlot(fence uint64, s *slotLease) error {
 	case s.guard == 0 || s.guard >= m.nextPolicy:
 		return fmt.Errorf("slot %x: id %d was never handed out", fence, s.guard)
 	}
-	if p := m.owner(s.guard); p != nil && (p.guard == nil || p.guard.id != s.guard) {
-		return fmt.Errorf("slot %x: id %d is not that of a guard of policy %q", fence, s.guard, p.Name)
+	if p := m.owner(s.guard); p == nil || p.guard == nil || p.guard.id != s.guard {
+		return fmt.Errorf("slot %x: id %d is not that of a guard", fence, s.guard)
 	}
 	return nil
 }

@@ -15,6 +15,10 @@ type guard struct {
 	id       uint32 // of its slots
 	inflight int64
 	limiter  concurrency.Limiter
+	// retired: the policy is deleted, or of another kind by now. Clients rely on the
+	// slots that are left until these end, so they count if the policy is made again. There
+	// is at least one, and no limiter.
+	retired bool
 }
 
 func (g *guard) clone() *guard {
@@ -72,23 +76,22 @@ func combine(a, b strategy.Decision) strategy.Decision {
 	}
 }
 
-// free ends a slot and tells its guard, if that is still there, how long it was
-// held.
+// free ends a slot and tells its guard how long it was held.
 func (m *Machine) free(fence uint64, s *slotLease, dropped bool) {
-	if g := m.guardOf(s); g != nil {
-		g.inflight--
+	p := m.policies.edit([]byte(m.names[s.guard]))
+	g := p.guard
+	g.inflight--
+	if !g.retired {
 		g.limiter.Observe(m.now-s.start, s.atAcquire, dropped)
+	} else if g.inflight == 0 {
+		m.dropGuard(p)
 	}
 	m.slots.drop(m.slotKey(fence))
 }
 
-// guardOf returns the guard that a slot is of, for writing, or nil.
+// guardOf returns the guard that a slot is of, for writing.
 func (m *Machine) guardOf(s *slotLease) *guard {
-	name, owned := m.names[s.guard]
-	if !owned {
-		return nil
-	}
-	return m.policies.edit([]byte(name)).guard
+	return m.policies.edit([]byte(m.names[s.guard])).guard
 }
 
 func (g *guard) status() GuardStatus {

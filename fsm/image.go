@@ -48,7 +48,8 @@ type PolicyImage struct {
 // has out, Load counts.
 type GuardImage struct {
 	ID      uint32 // 0 without a guard
-	Limiter []byte // concurrency.Limiter.Append
+	Retired bool   // the policy has it no more, but slots are left
+	Limiter []byte // concurrency.Limiter.Append, unless retired
 }
 
 // An EdgeImage is the session of the edge with an ID.
@@ -136,7 +137,9 @@ func (m *Machine) loadPolicy(img *PolicyImage) error {
 	if err := p.prepare(); err != nil {
 		return fmt.Errorf("policy %q: %w", p.Name, err)
 	}
-	if img.Guard.ID != 0 {
+	if img.Guard.Retired {
+		p.guard = &guard{id: img.Guard.ID, retired: true}
+	} else if img.Guard.ID != 0 {
 		limiter, _, err := concurrency.Decode(p.Guard, img.Guard.Limiter)
 		if err != nil {
 			return fmt.Errorf("policy %q: %w", p.Name, err)
@@ -217,8 +220,12 @@ func (m *Machine) Save(img *Image) error {
 func (img *PolicyImage) save(p *policyState) {
 	limiter := img.Guard.Limiter[:0]
 	*img = PolicyImage{Policy: p.Policy, Exists: true, ID: p.id, Since: p.since, Deleted: p.deleted, States: p.states}
-	if p.guard != nil {
-		img.Guard = GuardImage{p.guard.id, p.guard.limiter.Append(limiter)}
+	switch {
+	case p.guard == nil:
+	case p.guard.retired:
+		img.Guard = GuardImage{ID: p.guard.id, Retired: true, Limiter: limiter}
+	default:
+		img.Guard = GuardImage{ID: p.guard.id, Limiter: p.guard.limiter.Append(limiter)}
 	}
 }
 

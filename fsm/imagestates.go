@@ -26,10 +26,11 @@ func (m *Machine) loadStates(img *Image) error {
 		s := &img.Slots[i]
 		if m.slots.drop(m.slotKey(s.Fence)); s.Exists {
 			held := slotLease{s.Nonce, s.Guard, s.AtAcquire, s.Start, s.End}
-			m.slots.put(m.slotKey(s.Fence), &held)
-			if g := m.guardOf(&held); g != nil {
-				g.inflight++
+			if p := m.owner(s.Guard); p == nil || p.guard == nil || p.guard.id != s.Guard {
+				return fmt.Errorf("slot %x: id %d is not that of a guard", s.Fence, s.Guard)
 			}
+			m.slots.put(m.slotKey(s.Fence), &held)
+			m.guardOf(&held).inflight++
 		}
 	}
 	if m.slots.len > 0 || len(m.endings.list) > 0 {

@@ -84,9 +84,12 @@ func (l *loader) policy(r *reader) error {
 func (r *reader) id() uint32 { return uint32(r.count(1<<32 - 1)) }
 
 func (r *reader) guardState(c concurrency.Config) *guard {
-	g := &guard{id: r.id(), inflight: int64(r.count(maxSlots))}
+	g := &guard{id: r.id(), inflight: int64(r.count(maxSlots)), retired: r.bool()}
 	if r.err != nil {
 		return nil
+	}
+	if g.retired {
+		return g
 	}
 	var err error
 	if g.limiter, r.buf, err = concurrency.Decode(c, r.buf); err != nil {

@@ -37,7 +37,7 @@ func (m *Machine) applyPolicies(c Policies) (Result, []string) {
 		p := m.policies.edit([]byte(name))
 		p.deleted = true
 		m.dropStates(p)
-		m.dropGuard(p)
+		m.retireGuard(p)
 		changed = append(changed, name)
 	}
 	if len(changed) > 0 {
@@ -102,7 +102,8 @@ func (m *Machine) putPolicy(p policy.Policy) bool {
 // the same name, whatever its parameters, or as a meter before and after.
 // Otherwise they are forgotten, and new ones begin cold. A guard stays as long as
 // the policy has one: slots are held on, and the estimate is kept within the new
-// bounds.
+// bounds. Without one its slots run to their end, and count if it has one again
+// before.
 func (m *Machine) enact(p *policyState, q policy.Policy) {
 	if p.Rate.Name != q.Rate.Name || (p.Kind == policy.Meter) != (q.Kind == policy.Meter) {
 		m.dropStates(p)
@@ -116,9 +117,11 @@ func (m *Machine) enact(p *policyState, q policy.Policy) {
 	}
 	switch {
 	case p.Kind != policy.Guarded:
-		m.dropGuard(p)
+		m.retireGuard(p)
 	case p.guard == nil:
 		p.guard = &guard{id: m.newID(p.Name), limiter: concurrency.New(p.Guard)}
+	case p.guard.retired:
+		p.guard.retired, p.guard.limiter = false, concurrency.New(p.Guard)
 	default:
 		p.guard.limiter.Reconfigure(p.Guard)
 	}
@@ -198,12 +201,21 @@ func (m *Machine) dropStates(p *policyState) {
 	p.states, p.Counters.states = 0, 0
 }
 
-// dropGuard reclaims all slots of a policy. Their records go when they end.
-func (m *Machine) dropGuard(p *policyState) {
-	if p.guard != nil {
-		delete(m.names, p.guard.id)
-		p.guard = nil
+// retireGuard ends the concurrency limit of a policy. Slots that are held end as
+// they would have; nothing keeps them any more.
+func (m *Machine) retireGuard(p *policyState) {
+	switch {
+	case p.guard == nil:
+	case p.guard.inflight == 0:
+		m.dropGuard(p)
+	default:
+		p.guard.retired, p.guard.limiter = true, concurrency.Limiter{}
 	}
+}
+
+func (m *Machine) dropGuard(p *policyState) {
+	delete(m.names, p.guard.id)
+	p.guard = nil
 }
 
 func unknownPolicy(name []byte) error {

@@ -115,7 +115,7 @@ func (m *Machine) heartbeat(r *reader, results bool) (Result, error) {
 	for ; n > 0 && r.err == nil; n-- {
 		id := r.leaseID()
 		fence, s := m.lookUp(id)
-		live := s != nil && m.names[s.guard] != ""
+		live := s != nil && !m.guardOf(s).retired
 		if live && !bug.Planted(bug.SlotNotKept) && s.end != m.now+SlotTTL {
 			s.end = m.now + SlotTTL
 			m.endings.push(ending{s.end, fence}, m.slots)

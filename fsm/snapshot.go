@@ -144,6 +144,9 @@ func appendPolicyState(b []byte, p *policyState) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(p.guard.id))
 	b = binary.AppendUvarint(b, uint64(p.guard.inflight))
+	if b = appendBool(b, p.guard.retired); p.guard.retired {
+		return b
+	}
 	return p.guard.limiter.Append(b)
 }
 

@@ -34,7 +34,7 @@ func (m *Machine) sweep() {
 			visited += m.edges.dropEnded(i, m.now, m.sessionEnd, func(*session) {})
 		}
 		if i < policyShards {
-			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.keys == 0 }, m.forgetPolicy)
+			m.policies.dropFrom(i, func(p *policyState) bool { return p.deleted && p.Counters.keys == 0 && p.guard == nil }, m.forgetPolicy)
 		}
 		m.cursor = (m.cursor + 1) % budgetShards
 	}

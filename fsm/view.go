@@ -43,7 +43,7 @@ func (m *Machine) Policies() (version uint64, all []PolicyStatus) {
 	for _, p := range m.policies.sorted() {
 		if !p.deleted {
 			s := PolicyStatus{Policy: p.Policy, Counters: p.Counters.shown()}
-			if p.guard != nil {
+			if p.guard != nil && !p.guard.retired {
 				s.Guard = p.guard.status()
 			}
 			all = append(all, s)

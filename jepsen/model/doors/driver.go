@@ -233,7 +233,9 @@ func (s *state) show(img *fsm.Image) {
 	limiter := p.Guard.Limiter[:0]
 	*p = fsm.PolicyImage{Policy: s.w.policy(s.traffic, s.limit), Exists: true, ID: policyID, Deleted: s.deleted, Since: s.ledger.since}
 	switch {
-	case s.traffic == Slots && (!s.deleted || s.live() > 0):
+	case s.traffic == Slots && s.deleted && s.live() > 0:
+		p.Guard = fsm.GuardImage{ID: partID, Retired: true, Limiter: limiter}
+	case s.traffic == Slots && !s.deleted:
 		l := concurrency.New(p.Policy.Guard) // of a fixed limit it does not matter what it has seen
 		p.Guard = fsm.GuardImage{ID: partID, Limiter: l.Append(limiter)}
 	case s.traffic == Tokens:

@@ -24,8 +24,8 @@ func (s *state) commit(cmd fsm.Command, touched *clock.Millis) (fsm.Result, erro
 	if err != nil {
 		return res, err
 	}
-	if err := s.checkSlots(stamped, touched); err != nil && !s.deleted {
-		return res, err // NB: a policy that is deleted takes its slots along
+	if err := s.checkSlots(stamped, touched); err != nil {
+		return res, err
 	}
 	if n := int64(s.live()); n <= int64(s.limit) {
 		s.mostSlots()
