@@ -15,7 +15,7 @@ const (
 	noteBatch     = "nodes ask for batches of the new size from now on"
 	noteMeter     = "the block has another name and the same meaning: nothing else changes"
 	noteGuard     = "the new bounds act at once: slots that are held stay held, and the estimate moves within the bounds"
-	noteUnguarded = "slots that are held are forgotten; releasing them has no effect"
+	noteUnguarded = "slots that are held end within two seconds: nothing keeps them any more"
 	noteNoRate    = "nothing but concurrency is limited from now on"
 	noteRate      = "concurrency was the only limit; every key starts afresh with the strategy"
 	noteMoreKeys  = "more keys are taken at once"
