@@ -171,7 +171,7 @@ func (x *ExchangeRequest) GetAsks() []*Ask {
 type Ask struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Policy string                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	// 1 to 1024 bytes.
+	// At most 1024 bytes. The empty key is one like any other.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The window that the totals are about, as its answer named it. 0 when the
 	// edge knows none: all its totals are 0 then. When the window has ended, used

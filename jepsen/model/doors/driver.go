@@ -277,7 +277,9 @@ func (s *state) showSlots(img *fsm.Image) {
 		}
 	}
 	for i := range s.orphans {
-		d.ends = append(d.ends, &s.orphans[i])
+		if s.orphans[i] != 0 { // a state as it comes may still have one that ended
+			d.ends = append(d.ends, &s.orphans[i])
+		}
 	}
 	for i := range img.Slots {
 		img.Slots[i] = fsm.SlotImage{Fence: fence(i)}
