@@ -35,9 +35,6 @@ type ProposerConfig struct {
 	// entries are as large and as few as they can be; more helps only where
 	// batches are full and processors idle.
 	InFlight int
-	// Linger bounds how long an entry waits for as many commands as the one before
-	// it had; see gather. 0 waits for none.
-	Linger time.Duration
 	// MaxQueue and MaxQueueBytes bound the commands that wait. Beyond them
 	// Propose refuses with ErrOverloaded.
 	MaxQueue      int
@@ -52,7 +49,6 @@ func DefaultProposerConfig() ProposerConfig {
 		MaxCommands:    1024,
 		MaxBytes:       fsm.MaxEntryBytes,
 		InFlight:       1,
-		Linger:         5 * time.Millisecond,
 		MaxQueue:       16_384,
 		MaxQueueBytes:  32 << 20,
 		EnqueueTimeout: 2 * time.Second,
@@ -82,8 +78,6 @@ type Proposer struct {
 	paused bool          // nothing is taken off the queue
 	flying int           // batches that were taken and are not settled
 	landed chan struct{} // closed when none is any more; nil while nobody waits for it
-	enough int           // commands that wait before arrive gets a token
-	expect expectation
 }
 
 // A call is one command on its way.
@@ -157,9 +151,7 @@ func (p *Proposer) enqueue(c *call) error {
 	}
 	p.queue = append(p.queue, c)
 	p.bytes += len(c.encoded)
-	if len(p.queue) >= p.enough {
-		p.signal()
-	}
+	p.signal()
 	return nil
 }
 
@@ -217,13 +209,11 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 		if p.times != nil {
 			sealed.at = time.Now()
 		}
-		begun, many := time.Now(), len(calls)
 		future := p.apply(entry, p.cfg.EnqueueTimeout)
 		flying.Go(func() {
 			p.settle(ctx, future, calls, sealed)
 			if taken {
 				p.land()
-				p.expectAgain(many, time.Since(begun))
 			}
 			<-slots
 		})
@@ -233,7 +223,6 @@ func (p *Proposer) lead(ctx context.Context, tick time.Duration) {
 // next waits for the next batch. When silence ends first it is empty: such an
 // entry carries only its stamp. It reports false when ctx ends.
 func (p *Proposer) next(ctx context.Context, silence <-chan time.Time) ([]*call, bool) {
-	p.gather(ctx)
 	for {
 		if calls := p.take(); len(calls) > 0 {
 			if ctx.Err() == nil {
