@@ -145,6 +145,7 @@ var problemOf = []struct {
 	{escrow.ErrBackwards, tkcoordv1.Reason_REASON_BACKWARDS, "used"},
 	{fsm.ErrFutureWindow, tkcoordv1.Reason_REASON_FUTURE_WINDOW, "window_start_ms"},
 	{fsm.ErrExhausted, tkcoordv1.Reason_REASON_EXHAUSTED, "key"},
+	{fsm.ErrUnsupported, tkcoordv1.Reason_REASON_UNSUPPORTED, "policy"},
 }
 
 func problem(err error) *tkcoordv1.Problem {

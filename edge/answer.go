@@ -161,6 +161,8 @@ func (e *Edge) refused(k *Key, p *tkcoordv1.Problem, now clock.Nanos) (disagreem
 		sentinel = ErrInvalid
 	case tkcoordv1.Reason_REASON_EXHAUSTED:
 		sentinel = ErrExhausted
+	case tkcoordv1.Reason_REASON_UNSUPPORTED:
+		sentinel = ErrUnsupported
 	case tkcoordv1.Reason_REASON_OVERSPENT, tkcoordv1.Reason_REASON_BACKWARDS, tkcoordv1.Reason_REASON_FUTURE_WINDOW:
 		disagreement = fmt.Errorf("policy %q: %s: %s", k.limiter.policy, p.Reason, p.Message)
 	}

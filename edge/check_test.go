@@ -12,6 +12,7 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/policy"
+	"github.com/tkcoord/tkcoord/strategy"
 )
 
 func TestCheckAnswers(t *testing.T) {
@@ -201,4 +202,19 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 			t.Errorf("%d waiters stayed behind", len(k.waiters))
 		}
 	}, perWindow("p", 10, time.Minute))
+}
+
+// TestPolicyWithoutCredits: what a policy of another strategy says is not an
+// unknown refusal.
+func TestPolicyWithoutCredits(t *testing.T) {
+	rate := policy.Policy{
+		Name: "p", Strategy: "gcra", MaxKeys: policy.DefaultMaxKeys,
+		Rate: strategy.Params{Name: strategy.GCRA, Limit: 10, Period: 1000, Burst: 10},
+	}
+	inBubble(t, func(t *testing.T, b *bubble) {
+		l := b.edge().Limiter("p")
+		if d, err := l.Check(t.Context(), "k", 1); d.Allowed || !errors.Is(err, ErrUnsupported) {
+			t.Errorf("Check = %+v, %v, want %v", d, err, ErrUnsupported)
+		}
+	}, rate)
 }

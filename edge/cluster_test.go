@@ -131,6 +131,7 @@ func wireAnswer(a *fsm.Answer) *tkcoordv1.Answer {
 		{escrow.ErrBackwards, tkcoordv1.Reason_REASON_BACKWARDS},
 		{fsm.ErrFutureWindow, tkcoordv1.Reason_REASON_FUTURE_WINDOW},
 		{fsm.ErrExhausted, tkcoordv1.Reason_REASON_EXHAUSTED},
+		{fsm.ErrUnsupported, tkcoordv1.Reason_REASON_UNSUPPORTED},
 	} {
 		if errors.Is(a.Err, p.err) {
 			return &tkcoordv1.Answer{Problem: &tkcoordv1.Problem{Reason: p.reason, Message: a.Err.Error()}}

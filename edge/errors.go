@@ -29,7 +29,8 @@ var (
 	// ErrExhausted: a bound of the cluster is reached: keys of the policy, or
 	// holders of the budget.
 	ErrExhausted = errors.New("a bound of the cluster is reached")
-	// ErrUnsupported: the policy has no such operation: Debit is for meters only.
+	// ErrUnsupported: the policy has no such operation: Debit is for meters only, and
+	// credits are leased of windows only, that is of fixedWindow and quota policies.
 	ErrUnsupported = errors.New("not an operation of this policy")
 	// ErrRefused: the cluster refused the question for a reason that this version
 	// does not know.

@@ -31,6 +31,7 @@ const (
 	Reason_REASON_BACKWARDS      Reason = 4 // a total is lower than in an earlier exchange
 	Reason_REASON_FUTURE_WINDOW  Reason = 5
 	Reason_REASON_EXHAUSTED      Reason = 6 // a bound is reached: keys of the policy, holders of the budget
+	Reason_REASON_UNSUPPORTED    Reason = 7 // the policy has no credits to lease
 )
 
 // Enum value maps for Reason.
@@ -43,6 +44,7 @@ var (
 		4: "REASON_BACKWARDS",
 		5: "REASON_FUTURE_WINDOW",
 		6: "REASON_EXHAUSTED",
+		7: "REASON_UNSUPPORTED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":    0,
@@ -52,6 +54,7 @@ var (
 		"REASON_BACKWARDS":      4,
 		"REASON_FUTURE_WINDOW":  5,
 		"REASON_EXHAUSTED":      6,
+		"REASON_UNSUPPORTED":    7,
 	}
 )
 
@@ -767,7 +770,7 @@ const file_tkcoord_v1_edge_proto_rawDesc = "" +
 	"\x06Leader\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term*\xab\x01\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term*\xc3\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REASON_UNKNOWN_POLICY\x10\x01\x12\x12\n" +
@@ -775,7 +778,8 @@ const file_tkcoord_v1_edge_proto_rawDesc = "" +
 	"\x10REASON_OVERSPENT\x10\x03\x12\x14\n" +
 	"\x10REASON_BACKWARDS\x10\x04\x12\x18\n" +
 	"\x14REASON_FUTURE_WINDOW\x10\x05\x12\x14\n" +
-	"\x10REASON_EXHAUSTED\x10\x062\x8d\x01\n" +
+	"\x10REASON_EXHAUSTED\x10\x06\x12\x16\n" +
+	"\x12REASON_UNSUPPORTED\x10\a2\x8d\x01\n" +
 	"\x04Edge\x12E\n" +
 	"\bExchange\x12\x1b.tkcoord.v1.ExchangeRequest\x1a\x1c.tkcoord.v1.ExchangeResponse\x12>\n" +
 	"\x05Watch\x12\x18.tkcoord.v1.WatchRequest\x1a\x19.tkcoord.v1.WatchResponse0\x01B4Z2github.com/tkcoord/tkcoord/api/tkcoordv1;tkcoordv1b\x06proto3"
