@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tkcoord/tkcoord/api/tkcoordv1"
@@ -44,6 +45,8 @@ func TestExchangesAreBounded(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			mu.Lock() // an exchange may be under way
+			defer mu.Unlock()
 			if most > maxAsks || largest > maxAskBytes+4096 {
 				t.Errorf("an exchange had %d asks, one %d bytes", most, largest)
 			}
@@ -69,6 +72,7 @@ func TestSequence(t *testing.T) {
 		for i := range 5 {
 			b.check(l, strings.Repeat("k", i+1), 1)
 		}
+		synctest.Wait()
 		for i, req := range seen {
 			if req.Seq != uint64(i+1) || i > 0 && req.Session != 1 || req.Incarnation != seen[0].Incarnation || req.EdgeId != "edge-1" {
 				t.Errorf("exchange %d: seq %d, session %d, incarnation %x of %q", i, req.Seq, req.Session, req.Incarnation, req.EdgeId)
