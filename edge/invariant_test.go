@@ -42,7 +42,7 @@ func (e *Edge) check() error {
 			if s == gone || s == clean && (granted || k.place != 0) || s == held && !granted {
 				fail("%q in state %d, granted %v, place %d", k.name, s, granted, k.place)
 			}
-			if s == held && k.place == 0 && !l.batch.Load().keeps() && k.lease.Load().Left() > 0 && e.now() < min(k.rollAt, k.lease.Load().Deadline()) {
+			if s == held && k.place == 0 && e.outcast.Load() == 0 && !l.batch.Load().keeps() && k.lease.Load().Left() > 0 && e.now() < min(k.rollAt, k.lease.Load().Deadline()) {
 				fail("%q holds %d and will not be looked at", k.name, k.lease.Load().Left())
 			}
 			if k.counted > len(k.waiters) || s != flying && s != again && k.counted > 0 && s != queued {
