@@ -5,10 +5,10 @@ import (
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
-// Kinds of actions. An argument has the process in its lowest bits, above it a
-// place in a list, and above that whether a copy stays under way.
+// Kinds of actions. Their arguments are cluster.Choices.
 const (
 	tick uint8 = iota
 	call
@@ -39,81 +39,29 @@ func (w *World) Kinds() []string {
 	}
 }
 
-const (
-	placeShift  = 3
-	victimShift = 7
-	keepShift   = 11
-)
-
-// A choose says what an action is about.
-type choose struct {
-	process, place int
-	// victim is the place, counted from 1, of the message that is lost to make
-	// room for the one that the action sends; 0 if there is room. A victim beyond
-	// the others is the new message itself.
-	victim int
-	keep   bool // a copy of the delivered message stays under way
-}
-
-func (c choose) action(kind uint8) model.Action {
-	arg := uint32(c.process | c.place<<placeShift | c.victim<<victimShift)
-	if c.keep {
-		arg |= 1 << keepShift
-	}
-	return model.Act(kind, arg)
-}
-
-func act(kind uint8, process int) model.Action { return choose{process: process}.action(kind) }
-
-// append appends the action once for each way to make room for the message that
-// it sends.
-func (c choose) append(dst []model.Action, kind uint8, flying, room int, itself bool) []model.Action {
-	if flying < room {
-		return append(dst, c.action(kind))
-	}
-	victims := flying
-	if itself {
-		victims++
-	}
-	for c.victim = 1; c.victim <= victims; c.victim++ {
-		dst = append(dst, c.action(kind))
-	}
-	return dst
-}
-
-func chosen(a model.Action) choose {
-	arg := int(a.Arg())
-	return choose{
-		process: arg & (1<<placeShift - 1),
-		place:   arg >> placeShift & (1<<(victimShift-placeShift) - 1),
-		victim:  arg >> victimShift & (1<<(keepShift-victimShift) - 1),
-		keep:    arg>>keepShift != 0,
-	}
-}
-
 // Label implements model.Model.
 func (w *World) Label(a model.Action) string {
-	c := chosen(a)
-	client, node := string(rune('a'+c.process)), string(rune('A'+c.process))
+	c := cluster.Chosen(a)
+	client, node := string(rune('a'+c.Process)), string(rune('A'+c.Process))
 	switch a.Kind() {
 	case tick:
 		return "time passes"
 	case call:
-		return client + " asks" + c.lost("request")
+		return client + " asks" + c.Lost("request")
 	case beat:
-		return client + " beats" + c.lost("request")
+		return client + " beats" + c.Lost("request")
 	case release:
-		return client + " releases" + c.lost("request")
+		return client + " releases" + c.Lost("request")
 	case hear:
-		return fmt.Sprintf("%s hears answer %d%s", client, c.place+1, c.again())
+		return fmt.Sprintf("%s hears answer %d%s", client, c.Place+1, c.Again())
 	case spend:
 		return client + " spends 1"
 	case serve:
-		return fmt.Sprintf("serve request %d of %s%s%s", c.place+1, client, c.again(), c.lost("answer"))
+		return fmt.Sprintf("serve request %d of %s%s%s", c.Place+1, client, c.Again(), c.Lost("answer"))
 	case check:
 		return "check 1"
 	case debit:
-		return fmt.Sprintf("debit %d", w.Debits[c.place])
+		return fmt.Sprintf("debit %d", w.Debits[c.Place])
 	case stamp:
 		return "seal nothing"
 	case note:
@@ -121,12 +69,12 @@ func (w *World) Label(a model.Action) string {
 	case elect:
 		return node + " leads"
 	case step:
-		return fmt.Sprintf("step by %d", w.Jumps[c.place])
+		return fmt.Sprintf("step by %d", w.Jumps[c.Place])
 	case change:
-		if c.place == len(w.Limits) {
+		if c.Place == len(w.Limits) {
 			return "delete the policy or bring it back"
 		}
-		return fmt.Sprintf("limit %d", w.Limits[c.place])
+		return fmt.Sprintf("limit %d", w.Limits[c.Place])
 	case sweep:
 		return "the sweep passes"
 	case die:
@@ -139,24 +87,10 @@ func (w *World) Label(a model.Action) string {
 	return w.Kinds()[a.Kind()]
 }
 
-func (c choose) again() string {
-	if c.keep {
-		return ", and again later"
-	}
-	return ""
-}
-
-func (c choose) lost(what string) string {
-	if c.victim == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %s %d is lost", what, c.victim)
-}
-
 // Actions implements model.Model.
 func (w *World) Actions(dst []model.Action, s *state) []model.Action {
 	if s.Tick < w.ticks() {
-		dst = append(dst, act(tick, 0))
+		dst = append(dst, cluster.Act(tick, 0))
 	}
 	if s.traffic != Tokens {
 		for i := range s.clients {
@@ -168,10 +102,10 @@ func (w *World) Actions(dst []model.Action, s *state) []model.Action {
 		dst = s.leaderActions(dst)
 	}
 	if s.sweepable() {
-		dst = append(dst, act(sweep, 0))
+		dst = append(dst, cluster.Act(sweep, 0))
 	}
 	if s.left.restores > 0 {
-		dst = append(dst, act(restore, 0))
+		dst = append(dst, cluster.Act(restore, 0))
 	}
 	return dst
 }
@@ -180,7 +114,9 @@ func (w *World) Actions(dst []model.Action, s *state) []model.Action {
 // arrive. One that never arrives may as well stay under way to the end.
 func (s *state) clientActions(dst []model.Action, i int) []model.Action {
 	w, c := s.w, &s.clients[i]
-	send := func(kind uint8) { dst = choose{process: i}.append(dst, kind, len(c.requests), w.Requests, false) }
+	send := func(kind uint8) {
+		dst = cluster.Choice{Process: i}.Append(dst, kind, len(c.requests), w.Requests, false)
+	}
 	if s.canCall(c) {
 		send(call)
 	}
@@ -189,16 +125,16 @@ func (s *state) clientActions(dst []model.Action, i int) []model.Action {
 		send(release)
 	}
 	for k := range c.answers {
-		dst = append(dst, choose{process: i, place: k}.action(hear))
+		dst = append(dst, cluster.Choice{Process: i, Place: k}.Action(hear))
 		if s.left.duplicates > 0 {
-			dst = append(dst, choose{process: i, place: k, keep: true}.action(hear))
+			dst = append(dst, cluster.Choice{Process: i, Place: k, Keep: true}.Action(hear))
 		}
 	}
 	if s.canSpend(c) {
-		dst = append(dst, act(spend, i))
+		dst = append(dst, cluster.Act(spend, i))
 	}
 	if s.left.deaths > 0 && !c.edge {
-		dst = append(dst, act(die, i))
+		dst = append(dst, cluster.Act(die, i))
 	}
 	return dst
 }
@@ -208,17 +144,17 @@ func (s *state) nodeActions(dst []model.Action) []model.Action {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		if !n.Fresh {
-			dst = append(dst, act(note, i))
+			dst = append(dst, cluster.Act(note, i))
 		}
 		if n.Fresh && (s.Leader < 0 || s.left.elections > 0) {
-			dst = append(dst, act(elect, i))
+			dst = append(dst, cluster.Act(elect, i))
 		}
 		if s.left.crashes > 0 {
-			dst = append(dst, act(crash, i))
+			dst = append(dst, cluster.Act(crash, i))
 		}
 	}
 	if s.left.restarts > 0 {
-		dst = append(dst, act(restart, 0))
+		dst = append(dst, cluster.Act(restart, 0))
 	}
 	return dst
 }
@@ -228,55 +164,55 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 	for i := range s.clients {
 		c := &s.clients[i]
 		for k := range c.requests {
-			dst = s.appendServe(dst, choose{process: i, place: k})
+			dst = s.appendServe(dst, cluster.Choice{Process: i, Place: k})
 			if s.left.duplicates > 0 {
-				dst = s.appendServe(dst, choose{process: i, place: k, keep: true})
+				dst = s.appendServe(dst, cluster.Choice{Process: i, Place: k, Keep: true})
 			}
 		}
 	}
 	switch s.traffic {
 	case Units:
-		dst = append(dst, act(check, 0))
+		dst = append(dst, cluster.Act(check, 0))
 	case Tokens:
 		for k := range w.Debits {
-			dst = append(dst, choose{place: k}.action(debit))
+			dst = append(dst, cluster.Choice{Place: k}.Action(debit))
 		}
 	}
 	if s.Clock() > s.now { // others change nothing
-		dst = append(dst, act(stamp, 0))
+		dst = append(dst, cluster.Act(stamp, 0))
 	}
 	if s.left.steps > 0 {
 		for k := range w.Jumps {
-			dst = append(dst, choose{place: k}.action(step))
+			dst = append(dst, cluster.Choice{Place: k}.Action(step))
 		}
 	}
 	if s.left.changes > 0 {
 		for k := range w.choices() {
 			if k == len(w.Limits) && s.traffic == Slots || k < len(w.Limits) && w.Limits[k] != s.limit && !s.deleted {
-				dst = append(dst, choose{place: k}.action(change))
+				dst = append(dst, cluster.Choice{Place: k}.Action(change))
 			}
 		}
 	}
 	if s.deleted && s.left.changes == 0 { // bringing it back is no other change
-		dst = append(dst, choose{place: len(w.Limits)}.action(change))
+		dst = append(dst, cluster.Choice{Place: len(w.Limits)}.Action(change))
 	}
 	return dst
 }
 
 // appendServe appends what may answer a client. A release is not answered, and
 // nobody listens for what is void.
-func (s *state) appendServe(dst []model.Action, ch choose) []model.Action {
-	c := &s.clients[ch.process]
-	q := &c.requests[ch.place]
+func (s *state) appendServe(dst []model.Action, ch cluster.Choice) []model.Action {
+	c := &s.clients[ch.Process]
+	q := &c.requests[ch.Place]
 	if q.void || q.verb == aRelease || q.verb == aBeat && q.slot != c.hold.slot {
-		return append(dst, ch.action(serve))
+		return append(dst, ch.Action(serve))
 	}
-	return ch.append(dst, serve, len(c.answers), s.w.Answers, true)
+	return ch.Append(dst, serve, len(c.answers), s.w.Answers, true)
 }
 
 // Apply implements model.Model.
 func (w *World) Apply(s *state, a model.Action) error {
-	err := s.do(a.Kind(), chosen(a))
+	err := s.do(a.Kind(), cluster.Chosen(a))
 	s.left.normalise()
 	if !w.raw {
 		s.normalise()
@@ -284,19 +220,19 @@ func (w *World) Apply(s *state, a model.Action) error {
 	return err
 }
 
-func (s *state) do(kind uint8, c choose) error {
-	if c.keep {
+func (s *state) do(kind uint8, c cluster.Choice) error {
+	if c.Keep {
 		s.left.spend(&s.left.duplicates)
 	}
 	switch kind {
 	case tick:
 		s.Tick++
 	case call, beat, release, hear, spend, serve, die:
-		return s.doClient(kind, &s.clients[c.process], c)
+		return s.doClient(kind, &s.clients[c.Process], c)
 	case check:
 		return s.check()
 	case debit:
-		return s.debit(s.w.Debits[c.place])
+		return s.debit(s.w.Debits[c.Place])
 	case stamp:
 		if err := s.load(); err != nil {
 			return err
@@ -305,12 +241,12 @@ func (s *state) do(kind uint8, c choose) error {
 		return err
 	case step:
 		s.left.spend(&s.left.steps)
-		return s.step(s.w.Jumps[c.place])
+		return s.step(s.w.Jumps[c.Place])
 	case change:
 		if s.left.changes > 0 {
 			s.left.spend(&s.left.changes)
 		}
-		return s.change(c.place)
+		return s.change(c.Place)
 	case sweep:
 		return s.sweep()
 	case restore:
@@ -322,7 +258,7 @@ func (s *state) do(kind uint8, c choose) error {
 	return nil
 }
 
-func (s *state) doClient(kind uint8, c *client, ch choose) error {
+func (s *state) doClient(kind uint8, c *client, ch cluster.Choice) error {
 	switch kind {
 	case call:
 		s.call(c, ch)
@@ -343,10 +279,10 @@ func (s *state) doClient(kind uint8, c *client, ch choose) error {
 	return nil
 }
 
-func (s *state) doNode(kind uint8, c choose) {
+func (s *state) doNode(kind uint8, c cluster.Choice) {
 	switch kind {
 	case note:
-		s.Note(&s.Nodes[c.process], s.now)
+		s.Note(&s.Nodes[c.Process], s.now)
 	case elect:
 		if s.Leader >= 0 {
 			s.left.spend(&s.left.elections)
@@ -355,10 +291,10 @@ func (s *state) doNode(kind uint8, c choose) {
 		if s.w.Rule == WallClock {
 			ahead = s.w.Length
 		}
-		s.Elect(c.process, ahead)
+		s.Elect(c.Process, ahead)
 	case crash:
 		s.left.spend(&s.left.crashes)
-		s.Crash(c.process)
+		s.Crash(c.Process)
 	case restart:
 		s.left.spend(&s.left.restarts)
 		for i := range s.Nodes {

@@ -6,6 +6,7 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
 // unspent is what may be spent of a hold, in time.
@@ -22,7 +23,7 @@ func (s *state) canCall(c *client) bool {
 
 // call has a client ask for a slot or credits. It listens no more to what it asked
 // before.
-func (s *state) call(c *client, ch choose) {
+func (s *state) call(c *client, ch cluster.Choice) {
 	q := request{verb: anAdmit, sent: s.Tick}
 	switch {
 	case c.edge:
@@ -44,7 +45,7 @@ func (c *client) giveUp() {
 	c.answers = c.answers[:0]
 }
 
-func (s *state) beat(c *client, ch choose) {
+func (s *state) beat(c *client, ch cluster.Choice) {
 	c.send(request{verb: aBeat, sent: s.Tick, slot: c.hold.slot}, ch)
 	if s.w.Rule == UnheardBeat {
 		c.hold.until = s.until(c, s.Tick, fsm.SlotTTL)
@@ -52,7 +53,7 @@ func (s *state) beat(c *client, ch choose) {
 }
 
 // release has a client give its slot back, its work being done.
-func (s *state) release(c *client, ch choose) {
+func (s *state) release(c *client, ch cluster.Choice) {
 	q := request{verb: aRelease, sent: s.Tick, slot: c.hold.slot}
 	c.giveUp()
 	if s.w.Rule != ReleaseFirst {
@@ -68,9 +69,9 @@ func (c *client) die() {
 	c.hold = hold{}
 }
 
-func (c *client) send(q request, ch choose) {
-	if ch.victim > 0 {
-		c.requests = slices.Delete(c.requests, ch.victim-1, ch.victim)
+func (c *client) send(q request, ch cluster.Choice) {
+	if ch.Victim > 0 {
+		c.requests = slices.Delete(c.requests, ch.Victim-1, ch.Victim)
 	}
 	c.requests = append(c.requests, q)
 }
@@ -94,10 +95,10 @@ func (s *state) until(c *client, sent int, ttl clock.Millis) int {
 }
 
 // hear takes over an answer.
-func (s *state) hear(c *client, ch choose) {
-	a := c.answers[ch.place]
-	if !ch.keep {
-		c.answers = slices.Delete(c.answers, ch.place, ch.place+1)
+func (s *state) hear(c *client, ch cluster.Choice) {
+	a := c.answers[ch.Place]
+	if !ch.Keep {
+		c.answers = slices.Delete(c.answers, ch.Place, ch.Place+1)
 	}
 	h := &c.hold
 	if s.w.Rule == LateReading && s.traffic == Slots {

@@ -8,6 +8,7 @@ import (
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 	"github.com/tkcoord/tkcoord/policy"
 )
 
@@ -49,10 +50,10 @@ func (s *state) mostSlots() {
 }
 
 // serve has the cluster serve a request of a client.
-func (s *state) serve(c *client, ch choose) error {
-	q := c.requests[ch.place]
-	if !ch.keep {
-		c.requests = slices.Delete(c.requests, ch.place, ch.place+1)
+func (s *state) serve(c *client, ch cluster.Choice) error {
+	q := c.requests[ch.Place]
+	if !ch.Keep {
+		c.requests = slices.Delete(c.requests, ch.Place, ch.Place+1)
 	}
 	if err := s.load(); err != nil {
 		return err
@@ -75,17 +76,17 @@ func (s *state) serve(c *client, ch choose) error {
 }
 
 // answer sends an answer, if there is somebody to send it who knows.
-func (s *state) answer(c *client, a answer, ch choose) {
+func (s *state) answer(c *client, a answer, ch cluster.Choice) {
 	switch {
-	case ch.victim > len(c.answers):
+	case ch.Victim > len(c.answers):
 		return
-	case ch.victim > 0:
-		c.answers = slices.Delete(c.answers, ch.victim-1, ch.victim)
+	case ch.Victim > 0:
+		c.answers = slices.Delete(c.answers, ch.Victim-1, ch.Victim)
 	}
 	c.answers = append(c.answers, a)
 }
 
-func (s *state) admit(c *client, q request, ch choose) error {
+func (s *state) admit(c *client, q request, ch cluster.Choice) error {
 	orphans := len(s.orphans)
 	res, err := s.commit(&fsm.Admit{Policy: policyName, Key: budgetKey}, nil)
 	switch {
@@ -121,7 +122,7 @@ func (s *state) admit(c *client, q request, ch choose) error {
 }
 
 // keep serves a heartbeat.
-func (s *state) keep(c *client, q request, ch choose) error {
+func (s *state) keep(c *client, q request, ch cluster.Choice) error {
 	end := &c.slots[q.slot-1]
 	had := *end
 	id := s.leaseID(c, q.slot)
@@ -155,7 +156,7 @@ func (s *state) keep(c *client, q request, ch choose) error {
 }
 
 // settle serves the exchange of an edge.
-func (s *state) settle(c *client, q request, ch choose) error {
+func (s *state) settle(c *client, q request, ch cluster.Choice) error {
 	before := s.ledger.given + s.ledger.taken
 	res, err := s.commit(&fsm.Exchange{
 		EdgeID: edgeID, Incarnation: 1, Seq: 1,
@@ -181,7 +182,7 @@ func (s *state) settle(c *client, q request, ch choose) error {
 
 // reserve serves a Reserve. Whoever reserves may spend what it was given until the
 // window ends, in the sense in which an edge may.
-func (s *state) reserve(c *client, q request, ch choose) error {
+func (s *state) reserve(c *client, q request, ch cluster.Choice) error {
 	res, err := s.commit(&fsm.Reserve{Policy: policyName, Key: budgetKey, Wants: 1}, nil)
 	if err == nil {
 		err = res.Err

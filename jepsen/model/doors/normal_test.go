@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 	"pgregory.net/rapid"
 )
 
@@ -64,7 +65,7 @@ func same(a, b map[string]model.Action) bool {
 
 // randomStep takes a random step that makes no room for a message by losing another.
 func randomStep(t *rapid.T, w *World, s *state) {
-	actions := slices.DeleteFunc(w.Actions(nil, s), func(a model.Action) bool { return chosen(a).victim > 0 })
+	actions := slices.DeleteFunc(w.Actions(nil, s), func(a model.Action) bool { return cluster.Chosen(a).Victim > 0 })
 	if len(actions) == 0 {
 		return
 	}

@@ -5,10 +5,10 @@ import (
 
 	"github.com/tkcoord/tkcoord/fsm/clock"
 	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
-// Kinds of actions. An argument has the process in its lowest bits, above it a
-// place in a list, and above that whether a copy stays under way.
+// Kinds of actions. Their arguments are cluster.Choices.
 const (
 	tick uint8 = iota
 	ask
@@ -38,91 +38,39 @@ func (w *World) Kinds() []string {
 	}
 }
 
-const (
-	placeShift  = 3
-	victimShift = 7
-	keepShift   = 11
-)
-
-// A choose says what an action is about.
-type choose struct {
-	process, place int
-	// victim is the place, counted from 1, of the message that is lost to make
-	// room for the one that the action sends; 0 if there is room. A victim beyond
-	// the others is the new message itself.
-	victim int
-	keep   bool // a copy of the delivered message stays under way
-}
-
-func (c choose) action(kind uint8) model.Action {
-	arg := uint32(c.process | c.place<<placeShift | c.victim<<victimShift)
-	if c.keep {
-		arg |= 1 << keepShift
-	}
-	return model.Act(kind, arg)
-}
-
-func act(kind uint8, process int) model.Action { return choose{process: process}.action(kind) }
-
-// append appends the action once for each way to make room for the message that
-// it sends.
-func (c choose) append(dst []model.Action, kind uint8, flying, room int, itself bool) []model.Action {
-	if flying < room {
-		return append(dst, c.action(kind))
-	}
-	victims := flying
-	if itself {
-		victims++
-	}
-	for c.victim = 1; c.victim <= victims; c.victim++ {
-		dst = append(dst, c.action(kind))
-	}
-	return dst
-}
-
-func chosen(a model.Action) choose {
-	arg := int(a.Arg())
-	return choose{
-		process: arg & (1<<placeShift - 1),
-		place:   arg >> placeShift & (1<<(victimShift-placeShift) - 1),
-		victim:  arg >> victimShift & (1<<(keepShift-victimShift) - 1),
-		keep:    arg>>keepShift != 0,
-	}
-}
-
 // Label implements model.Model.
 func (w *World) Label(a model.Action) string {
-	c := chosen(a)
-	edge, node := string(rune('a'+c.process)), string(rune('A'+c.process))
+	c := cluster.Chosen(a)
+	edge, node := string(rune('a'+c.Process)), string(rune('A'+c.Process))
 	switch a.Kind() {
 	case tick:
 		return "time passes"
 	case ask:
-		return fmt.Sprintf("%s asks for %d%s", edge, w.Wants[c.place], c.lost("ask"))
+		return fmt.Sprintf("%s asks for %d%s", edge, w.Wants[c.Place], c.Lost("ask"))
 	case hear:
-		return fmt.Sprintf("%s hears answer %d%s", edge, c.place+1, c.again())
+		return fmt.Sprintf("%s hears answer %d%s", edge, c.Place+1, c.Again())
 	case spend:
 		return edge + " spends 1"
 	case giveBack:
 		return edge + " returns 1"
 	case seal:
-		return fmt.Sprintf("seal ask %d of %s%s%s", c.place+1, edge, c.again(), c.lost("answer"))
+		return fmt.Sprintf("seal ask %d of %s%s%s", c.Place+1, edge, c.Again(), c.Lost("answer"))
 	case stamp:
 		return "seal nothing"
 	case commit:
-		return "commit" + c.lost("answer")
+		return "commit" + c.Lost("answer")
 	case note:
 		return node + " applies the log"
 	case elect:
 		return node + " leads"
 	case step:
-		return fmt.Sprintf("seal a step by %d", w.Jumps[c.place])
+		return fmt.Sprintf("seal a step by %d", w.Jumps[c.Place])
 	case change:
-		return "seal " + w.choices()[c.place].String()
+		return "seal " + w.choices()[c.Place].String()
 	case sweep:
 		return "the sweep passes"
 	case steer:
-		return "steer " + [...]string{"level", "fast", "slow"}[c.place]
+		return "steer " + [...]string{"level", "fast", "slow"}[c.Place]
 	case dieEdge:
 		return edge + " crashes and starts again"
 	case crash:
@@ -131,20 +79,6 @@ func (w *World) Label(a model.Action) string {
 		return "all nodes crash and start again"
 	}
 	return w.Kinds()[a.Kind()]
-}
-
-func (c choose) again() string {
-	if c.keep {
-		return ", and again later"
-	}
-	return ""
-}
-
-func (c choose) lost(what string) string {
-	if c.victim == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %s %d is lost", what, c.victim)
 }
 
 func (c choice) String() string {
@@ -160,7 +94,7 @@ func (c choice) String() string {
 // Actions implements model.Model.
 func (w *World) Actions(dst []model.Action, s *state) []model.Action {
 	if s.Tick < w.ticks() {
-		dst = append(dst, act(tick, 0))
+		dst = append(dst, cluster.Act(tick, 0))
 	}
 	for e := range s.edges {
 		dst = s.edgeActions(dst, e)
@@ -170,10 +104,10 @@ func (w *World) Actions(dst []model.Action, s *state) []model.Action {
 		dst = s.leaderActions(dst)
 	}
 	if len(s.pending) > 0 {
-		dst = s.appendCommit(dst, commit, choose{}, s.pending[0].edge)
+		dst = s.appendCommit(dst, commit, cluster.Choice{}, s.pending[0].edge)
 	}
 	if s.sweepable() {
-		dst = append(dst, act(sweep, 0))
+		dst = append(dst, cluster.Act(sweep, 0))
 	}
 	return dst
 }
@@ -185,24 +119,24 @@ func (s *state) edgeActions(dst []model.Action, i int) []model.Action {
 	if !e.halted {
 		for k := range w.Wants {
 			if w.Wants[k] > 0 || e.lease.Returned+e.promised > 0 {
-				dst = choose{process: i, place: k}.append(dst, ask, len(e.requests), w.Requests, false)
+				dst = cluster.Choice{Process: i, Place: k}.Append(dst, ask, len(e.requests), w.Requests, false)
 			}
 		}
 	}
 	for k := range e.answers {
-		dst = append(dst, choose{process: i, place: k}.action(hear))
+		dst = append(dst, cluster.Choice{Process: i, Place: k}.Action(hear))
 		if s.left.duplicates > 0 {
-			dst = append(dst, choose{process: i, place: k, keep: true}.action(hear))
+			dst = append(dst, cluster.Choice{Process: i, Place: k, Keep: true}.Action(hear))
 		}
 	}
 	if s.canSpend(e) {
-		dst = append(dst, act(spend, i))
+		dst = append(dst, cluster.Act(spend, i))
 	}
 	if s.left.returns > 0 && e.lease.Unspent() > e.promised {
-		dst = append(dst, act(giveBack, i))
+		dst = append(dst, cluster.Act(giveBack, i))
 	}
 	if s.left.deaths > 0 {
-		dst = append(dst, act(dieEdge, i))
+		dst = append(dst, cluster.Act(dieEdge, i))
 	}
 	return dst
 }
@@ -211,17 +145,17 @@ func (s *state) nodeActions(dst []model.Action) []model.Action {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		if !n.Fresh {
-			dst = append(dst, act(note, i))
+			dst = append(dst, cluster.Act(note, i))
 		}
 		if s.left.elections > 0 && (n.Fresh || s.w.Rule == NoBarrier) {
-			dst = append(dst, act(elect, i))
+			dst = append(dst, cluster.Act(elect, i))
 		}
 		if s.left.crashes > 0 {
-			dst = append(dst, act(crash, i))
+			dst = append(dst, cluster.Act(crash, i))
 		}
 	}
 	if s.left.restarts > 0 {
-		dst = append(dst, act(restart, 0))
+		dst = append(dst, cluster.Act(restart, 0))
 	}
 	return dst
 }
@@ -231,7 +165,7 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 	if w.Slew > 0 {
 		for i, slew := range steers {
 			if s.Nodes[s.Leader].Source.Slew != w.Slew*slew {
-				dst = append(dst, choose{place: i}.action(steer))
+				dst = append(dst, cluster.Choice{Place: i}.Action(steer))
 			}
 		}
 	}
@@ -239,28 +173,28 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 		return dst
 	}
 	if w.Rule == EarlyStamp && s.read == 0 {
-		dst = append(dst, act(readStamp, 0))
+		dst = append(dst, cluster.Act(readStamp, 0))
 	}
 	for i := range s.edges {
 		for k := range s.edges[i].requests {
-			dst = s.appendCommit(dst, seal, choose{process: i, place: k}, i)
+			dst = s.appendCommit(dst, seal, cluster.Choice{Process: i, Place: k}, i)
 			if s.left.duplicates > 0 {
-				dst = s.appendCommit(dst, seal, choose{process: i, place: k, keep: true}, i)
+				dst = s.appendCommit(dst, seal, cluster.Choice{Process: i, Place: k, Keep: true}, i)
 			}
 		}
 	}
 	if s.stampIsNews() {
-		dst = append(dst, act(stamp, 0))
+		dst = append(dst, cluster.Act(stamp, 0))
 	}
 	if s.left.steps > 0 {
 		for i := range w.Jumps {
-			dst = append(dst, choose{place: i}.action(step))
+			dst = append(dst, cluster.Choice{Place: i}.Action(step))
 		}
 	}
 	if s.left.changes > 0 {
 		for i, c := range w.choices() {
 			if s.head.differs(c) {
-				dst = append(dst, choose{place: i}.action(change))
+				dst = append(dst, cluster.Choice{Place: i}.Action(change))
 			}
 		}
 	}
@@ -268,11 +202,11 @@ func (s *state) leaderActions(dst []model.Action) []model.Action {
 }
 
 // appendCommit appends an action that may answer an edge.
-func (s *state) appendCommit(dst []model.Action, kind uint8, c choose, edge int) []model.Action {
+func (s *state) appendCommit(dst []model.Action, kind uint8, c cluster.Choice, edge int) []model.Action {
 	if kind == seal && s.w.Pipeline > 0 {
-		return append(dst, c.action(kind)) // the answer comes with the commit
+		return append(dst, c.Action(kind)) // the answer comes with the commit
 	}
-	return c.append(dst, kind, len(s.edges[edge].answers), s.w.Answers, true)
+	return c.Append(dst, kind, len(s.edges[edge].answers), s.w.Answers, true)
 }
 
 // stampIsNews reports whether an entry without a command would move the clock of
@@ -298,7 +232,7 @@ func (h *head) differs(c choice) bool {
 
 // Apply implements model.Model.
 func (w *World) Apply(s *state, a model.Action) error {
-	err := s.do(a.Kind(), chosen(a))
+	err := s.do(a.Kind(), cluster.Chosen(a))
 	s.left.normalise()
 	if !w.raw {
 		s.normalise()
@@ -306,15 +240,15 @@ func (w *World) Apply(s *state, a model.Action) error {
 	return err
 }
 
-func (s *state) do(kind uint8, c choose) error {
-	if c.keep {
+func (s *state) do(kind uint8, c cluster.Choice) error {
+	if c.Keep {
 		s.left.spend(&s.left.duplicates)
 	}
 	switch kind {
 	case tick:
 		s.Tick++
 	case ask, hear, spend, giveBack, dieEdge:
-		return s.doEdge(kind, &s.edges[c.process], c)
+		return s.doEdge(kind, &s.edges[c.Process], c)
 	case seal:
 		return s.sealAsk(c)
 	case stamp:
@@ -323,10 +257,10 @@ func (s *state) do(kind uint8, c choose) error {
 		return s.commit(c)
 	case step:
 		s.left.spend(&s.left.steps)
-		return s.seal(entry{what: aStep, to: s.Clock() + clock.Millis(s.w.Jumps[c.place])}, c)
+		return s.seal(entry{what: aStep, to: s.Clock() + clock.Millis(s.w.Jumps[c.Place])}, c)
 	case change:
 		s.left.spend(&s.left.changes)
-		return s.seal(entry{what: aChange, change: c.place}, c)
+		return s.seal(entry{what: aChange, change: c.Place}, c)
 	case sweep:
 		return s.sweepAll()
 	default:
@@ -335,7 +269,7 @@ func (s *state) do(kind uint8, c choose) error {
 	return nil
 }
 
-func (s *state) doEdge(kind uint8, e *edge, c choose) error {
+func (s *state) doEdge(kind uint8, e *edge, c cluster.Choice) error {
 	switch kind {
 	case ask:
 		s.ask(e, c)
@@ -353,23 +287,23 @@ func (s *state) doEdge(kind uint8, e *edge, c choose) error {
 	return nil
 }
 
-func (s *state) doNode(kind uint8, c choose) {
+func (s *state) doNode(kind uint8, c cluster.Choice) {
 	switch kind {
 	case note:
-		s.note(&s.Nodes[c.process])
+		s.note(&s.Nodes[c.Process])
 	case elect:
 		s.left.spend(&s.left.elections)
-		s.elect(c.process)
+		s.elect(c.Process)
 	case crash:
 		s.left.spend(&s.left.crashes)
-		s.crash(c.process)
+		s.crash(c.Process)
 	case restart:
 		s.left.spend(&s.left.restarts)
 		for i := range s.Nodes {
 			s.crash(i)
 		}
 	case steer:
-		s.steer(steers[c.place])
+		s.steer(steers[c.Place])
 	case readStamp:
 		s.read = s.Clock()
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm/clock"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
 // wake returns the edge's real lease.
@@ -32,8 +33,8 @@ func (s *state) now(e *edge) clock.Nanos { return s.w.Time.Reading(e.fast, s.Tic
 
 // ask sends a request with the totals as they are, for a grant that leaves so
 // many credits to spend.
-func (s *state) ask(e *edge, c choose) {
-	l, unspent := &e.lease, s.w.Wants[c.place]
+func (s *state) ask(e *edge, c cluster.Choice) {
+	l, unspent := &e.lease, s.w.Wants[c.Place]
 	gone := l.Used + l.Returned + e.promised
 	r := request{
 		incarnation: e.incarnation, session: e.session, seq: e.nextSeq(s), sent: s.Tick,
@@ -48,8 +49,8 @@ func (s *state) ask(e *edge, c choose) {
 	if s.w.Rule == Increments {
 		r.more = max(0, r.want-l.Granted)
 	}
-	if c.victim > 0 {
-		e.dropRequest(c.victim - 1)
+	if c.Victim > 0 {
+		e.dropRequest(c.Victim - 1)
 	}
 	e.requests = append(e.requests, r)
 }
@@ -75,10 +76,10 @@ func (e *edge) nextSeq(s *state) int {
 }
 
 // hear takes over an answer.
-func (s *state) hear(e *edge, c choose) error {
-	a := e.answers[c.place]
-	if !c.keep {
-		e.dropAnswer(c.place)
+func (s *state) hear(e *edge, c cluster.Choice) error {
+	a := e.answers[c.Place]
+	if !c.Keep {
+		e.dropAnswer(c.Place)
 	}
 	switch {
 	case a.final:

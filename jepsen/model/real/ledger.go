@@ -7,13 +7,14 @@ import (
 
 	"github.com/tkcoord/tkcoord/escrow"
 	"github.com/tkcoord/tkcoord/fsm"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 )
 
 // commit puts the oldest sealed entry into the log for good and has the state
 // machine apply it. The leader answers, if there is one: an answer that is sent
 // later, when the leader has applied the entry, is one that took longer to
 // arrive.
-func (s *state) commit(c choose) error {
+func (s *state) commit(c cluster.Choice) error {
 	e := s.pending[0]
 	s.pending = slices.Delete(s.pending, 0, 1)
 	before := s.head
@@ -43,7 +44,7 @@ func (s *state) commit(c choose) error {
 }
 
 // answer checks what became of an ask and sends the answer.
-func (s *state) answer(e *entry, had *edge, before *head, res fsm.Result, c choose) error {
+func (s *state) answer(e *entry, had *edge, before *head, res fsm.Result, c cluster.Choice) error {
 	x, r := &s.edges[e.edge], &e.req
 	listens := s.Leader >= 0 && !r.void && r.incarnation == x.incarnation && !x.halted
 	if res.Err != nil {
@@ -72,12 +73,12 @@ func (s *state) answer(e *entry, had *edge, before *head, res fsm.Result, c choo
 }
 
 // send puts an answer under way.
-func (e *edge) send(a answer, c choose) {
+func (e *edge) send(a answer, c cluster.Choice) {
 	switch {
-	case c.victim > len(e.answers):
+	case c.Victim > len(e.answers):
 		return
-	case c.victim > 0:
-		e.dropAnswer(c.victim - 1)
+	case c.Victim > 0:
+		e.dropAnswer(c.Victim - 1)
 	}
 	e.answers = append(e.answers, a)
 }

@@ -8,7 +8,7 @@ import (
 // seal closes a batch and reads its stamp. Nothing is lost by doing both at once:
 // a request that waits in a closed batch might as well arrive later. Without a
 // pipeline the entry is committed at once, see the package comment.
-func (s *state) seal(e entry, c choose) error {
+func (s *state) seal(e entry, c cluster.Choice) error {
 	e.stamp = s.Clock()
 	if s.w.Rule == EarlyStamp && s.read != 0 {
 		e.stamp, s.read = s.read, 0
@@ -23,13 +23,13 @@ func (s *state) seal(e entry, c choose) error {
 	return s.commit(c)
 }
 
-func (s *state) sealAsk(c choose) error {
-	e := &s.edges[c.process]
-	req := e.requests[c.place]
-	if !c.keep {
-		e.dropRequest(c.place)
+func (s *state) sealAsk(c cluster.Choice) error {
+	e := &s.edges[c.Process]
+	req := e.requests[c.Place]
+	if !c.Keep {
+		e.dropRequest(c.Place)
 	}
-	return s.seal(entry{what: anAsk, edge: c.process, req: req}, c)
+	return s.seal(entry{what: anAsk, edge: c.Process, req: req}, c)
 }
 
 // note has a node apply the log up to its end and note the newest pair.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tkcoord/tkcoord/jepsen/model"
+	"github.com/tkcoord/tkcoord/jepsen/model/cluster"
 	"pgregory.net/rapid"
 )
 
@@ -92,7 +93,7 @@ func walk(t *rapid.T, w World) {
 			t.Fatalf("%v\nand its normal form\n%v\ngo on differently: %s", s, n, difference(&raw, want, got))
 		}
 		actions := raw.Actions(nil, s)
-		actions = slices.DeleteFunc(actions, func(a model.Action) bool { return chosen(a).victim > 0 })
+		actions = slices.DeleteFunc(actions, func(a model.Action) bool { return cluster.Chosen(a).Victim > 0 })
 		if len(actions) == 0 {
 			return
 		}
