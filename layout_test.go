@@ -19,31 +19,30 @@ const module = "github.com/tkcoord/tkcoord"
 // imports point down. What is not listed here may be imported by nobody but
 // itself.
 var mayImport = map[string][]string{
-	"internal/bug":  {},
-	"fsm/clock":     {"internal/bug"},
-	"escrow":        {"fsm/clock", "internal/bug"},
-	"escrow/sizing": {},
-	"strategy":      {"escrow", "fsm/clock"},
-	"concurrency":   {"escrow", "fsm/clock"},
-	"policy":        {"escrow", "strategy", "concurrency", "fsm/clock"},
-	"monitor":       {"strategy"},
-	"fsm":           {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
-	"edge":          {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "api/throttlekitv1", "internal/bug"},
-	"edge/tier":     {"edge", "escrow", "fsm/clock", "policy", "strategy"},
-	"transport":     {"fsm", "escrow", "policy", "internal/bug"},
-	"api":           {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
-	"cmd":           {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
-	"jepsen":        {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
-	"interop":       {"jepsen/host", "jepsen/netfault", "jepsen/history"},
+	"internal/bug": {},
+	"fsm/clock":    {"internal/bug"},
+	"escrow":       {"fsm/clock", "internal/bug"},
+	"strategy":     {"escrow", "fsm/clock"},
+	"concurrency":  {"escrow", "fsm/clock"},
+	"policy":       {"escrow", "strategy", "concurrency", "fsm/clock"},
+	"monitor":      {"strategy"},
+	"fsm":          {"fsm/clock", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"edge":         {"edge", "escrow", "fsm/clock", "api/tkcoordv1", "api/throttlekitv1", "internal/bug"},
+	"edge/tier":    {"edge", "escrow", "fsm/clock", "policy", "strategy"},
+	"transport":    {"fsm", "escrow", "policy", "internal/bug"},
+	"api":          {"api", "transport", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"cmd":          {"cmd", "api", "transport", "edge", "monitor", "fsm", "escrow", "strategy", "concurrency", "policy", "jepsen/seam"},
+	"jepsen":       {"jepsen", "cmd", "api", "transport", "edge", "fsm", "escrow", "strategy", "concurrency", "policy", "internal/bug"},
+	"interop":      {"jepsen/host", "jepsen/netfault", "jepsen/history"},
 }
 
 // pure are the packages that are values in, values out.
-var pure = []string{"fsm/clock", "escrow", "escrow/sizing", "strategy", "concurrency", "policy", "fsm"}
+var pure = []string{"fsm/clock", "escrow", "strategy", "concurrency", "policy", "fsm"}
 
 // doubles are those of them that compute in IEEE doubles, as the ThrottleKit
 // contract does, in an order that is the same on every architecture. policy
 // only holds such numbers, and the sizes of leases are nobody's state.
-var doubles = []string{"strategy", "concurrency", "policy", "escrow/sizing"}
+var doubles = []string{"strategy", "concurrency", "policy"}
 
 // impure is what they must not know. escrow's leases use sync/atomic: they are
 // spent by many goroutines of an edge.
